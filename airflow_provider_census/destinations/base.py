@@ -1,0 +1,306 @@
+"""
+What a destination is: data about its objects, and exchanges that turn operations into outcomes.
+
+A destination class knows its API and nothing else: no Airflow, no I/O, no state of the sync. An instance is bound to
+one object, one behavior and one identifier for one run. The engine calls, in this order::
+
+    Destination.endpoint(credentials)      where to send; a wrong connection is a ConfigError here
+    destination = Destination(object, behavior, identifier, options, sync_id)
+    destination.prepare(fields)            exchange: look things up, refuse what cannot work
+    destination.check(operation)           per record: the reason why the API cannot take it, or None
+    destination.lane(operation)            which operations may share a batch
+    destination.send(batch)                exchange: one RowResult per operation, in the order of the batch
+"""
+
+from __future__ import annotations
+
+import abc
+import datetime as dt
+import decimal
+import fnmatch
+import json
+import uuid
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from airflow_provider_census.errors import CensusError, ConfigError
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.transport import verdict
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Response
+from airflow_provider_census.transport.rate import Rate, Throttle
+
+
+class Refused(CensusError):
+    """
+    The API refused a whole batch and changed nothing.
+
+    Raised by :meth:`Destination.send`; the engine halves the batch until the record at fault is alone, which is then
+    rejected with ``reason``.
+    """
+
+    def __init__(self, reason: str, *, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """
+    What a record may be matched on.
+
+    :param lower: the destination matches it without regard to case, so two rows that differ only in case are one.
+    """
+
+    name: str
+    lower: bool = False
+
+    def normalise(self, text: str) -> str:
+        """Return ``text`` as the destination matches it."""
+        return text.strip().lower() if self.lower else text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectType:
+    """
+    An object of a destination, as data. The documentation is generated from it.
+
+    :param name: as in ``destination_object``.
+    :param identifiers: the first one is the default.
+    :param fields: patterns of the fields a mapping may name (``name``, ``custom_attributes.*``, ``*``).
+    :param required: fields a record must have besides its identifier; a tuple inside means one of them.
+    :param options: names of the options it takes.
+    """
+
+    name: str
+    behaviors: tuple[Behavior, ...]
+    identifiers: tuple[Identifier, ...]
+    fields: tuple[str, ...] = ("*",)
+    required: tuple[str | tuple[str, ...], ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class Destination(abc.ABC):
+    """One API. Subclasses fill in the class data and the exchanges; see the module for the order of calls."""
+
+    name: ClassVar[str]
+    objects: ClassVar[tuple[ObjectType, ...]]
+    rates: ClassVar[tuple[Rate, ...]]
+    concurrency: ClassVar[int] = 16
+    """Requests in flight at the most. 1 keeps the order of the rows."""
+    max_record_bytes: ClassVar[int] = 100_000
+    """The encoded size of one record the API takes."""
+    common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)
+
+    def __init__(
+        self,
+        object: str,
+        behavior: Behavior,
+        identifier: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        sync_id: str = "",
+    ) -> None:
+        """
+        Bind the destination to one sync.
+
+        :raises ConfigError: the object, behavior, identifier or an option is not offered; the message names the valid.
+        """
+        self.object_name = object
+        self.object = self.object_type(object)
+        if behavior not in self.object.behaviors:
+            raise ConfigError.unknown(
+                "behavior", behavior, self.object.behaviors, where=f"for {self.name} {self.object.name}"
+            )
+        self.behavior = behavior
+        self.options = dict(options or {})
+        self.sync_id = sync_id
+        for option in self.options:
+            valid = (*self.common_options, *self.object.options)
+            if option not in valid:
+                raise ConfigError.unknown("option", option, valid, where=f"for {self.name} {self.object.name}")
+        self.on_uncertain: str = self.options.get("on_uncertain", "hold")
+        if self.on_uncertain not in ("hold", "resend"):
+            raise ConfigError.unknown("options['on_uncertain']", self.on_uncertain, ("hold", "resend"))
+        self.identifier = self.find_identifier(identifier)
+
+    # --- what is offered -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def object_type(cls, name: str) -> ObjectType:
+        """Return the object of this name. Destinations with dynamic objects (channels) override it."""
+        for candidate in cls.objects:
+            if candidate.name == name:
+                return candidate
+        raise ConfigError.unknown("object", name, (o.name for o in cls.objects), where=f"at {cls.name}")
+
+    def find_identifier(self, name: str | None) -> Identifier:
+        """Return the identifier of this name, the first one for None."""
+        for candidate in self.object.identifiers:
+            if name is None or candidate.name == name:
+                return candidate
+        raise ConfigError.unknown(
+            "identifier", name, (i.name for i in self.object.identifiers), where=f"for {self.name} {self.object.name}"
+        )
+
+    def check_field(self, path: str) -> None:
+        """
+        Check one field name of a mapping before any row is read.
+
+        :raises ConfigError: the object has no such field.
+        """
+        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fields):
+            raise ConfigError.unknown("field", path, self.object.fields, where=f"for {self.name} {self.object.name}")
+
+    def home(self, field: str) -> str:
+        """Return the path at which ``SyncAll`` puts a column that it names ``field``."""
+        return field
+
+    @classmethod
+    @abc.abstractmethod
+    def endpoint(cls, credentials: Credentials) -> Endpoint:
+        """
+        Return where the connection points.
+
+        :raises ConfigError: a part of the connection is missing or wrong; the message says which.
+        """
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def scalar(self, value: Any, path: str) -> Any:
+        """
+        Return a database value that JSON does not know as one that the API takes at ``path``.
+
+        :raises ValueError: it cannot; the message is the reason the row is invalid.
+        """
+        match value:
+            case decimal.Decimal():
+                return int(value) if value == value.to_integral_value() else float(value)
+            case dt.datetime():
+                return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).isoformat()
+            case dt.date() | dt.time():
+                return value.isoformat()
+            case uuid.UUID():
+                return str(value)
+        raise ValueError(f"{path}: a {type(value).__name__} has no JSON form; cast it in the model")
+
+    def escape(self, text: str) -> str:
+        """Return text of a row so that the destination shows it and does not interpret it (markup)."""
+        return text
+
+    # --- the exchanges ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    @abc.abstractmethod
+    def test(cls) -> Exchange[str]:
+        """Exchange that proves the connection without changing anything; returns what a person wants to read."""
+
+    def prepare(self, fields: Sequence[str]) -> Exchange[None]:
+        """
+        Exchange run once before the first row: resolve names, refuse what cannot work.
+
+        :param fields: the paths the mapping writes.
+        :raises ConfigError: the destination does not have what the mapping or the object names.
+        """
+        return
+        yield
+
+    def check(self, operation: Operation) -> str | None:
+        """Return why the API could not take this operation, None if it can. The row is invalid with that reason."""
+        return None
+
+    def lane(self, operation: Operation) -> Hashable:
+        """Return a value equal for operations that may share a batch."""
+        return operation.behavior
+
+    def max_batch(self, operation: Operation) -> int:
+        """Return how many operations of this lane one batch may hold."""
+        return 1
+
+    def max_batch_bytes(self, operation: Operation) -> int | None:
+        """Return the encoded size of a whole batch of this lane, None for no limit."""
+        return None
+
+    @abc.abstractmethod
+    def payload(self, operation: Operation) -> Any:
+        """Return the JSON that stands for this operation in a request. :meth:`send` and the dry run both use it."""
+
+    @abc.abstractmethod
+    def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+        """
+        Exchange that carries out a batch; returns one result per operation, in order.
+
+        None stands for an operation the answer does not account for: it ends uncertain, never accepted.
+
+        :raises Refused: the API refused the batch as a whole and changed nothing.
+        """
+
+    def repeatable(self, operation: Operation) -> bool:
+        """Return whether sending this operation twice leaves the destination as sending it once."""
+        return not operation.behavior.adds
+
+    def resendable(self, operation: Operation) -> bool:
+        """Return whether a request for this operation may be sent again after no answer came."""
+        return self.repeatable(operation) or self.on_uncertain == "resend"
+
+    def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
+        """Return what a batch costs per rate, for the estimate of a dry run."""
+        return {"": 1}
+
+    # --- answers ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def judge(cls, response: Response) -> verdict.Verdict:
+        """Return what a response means. Override for single lines; fall back to :func:`~.verdict.judge`."""
+        return verdict.judge(response)
+
+    @classmethod
+    def throttle(cls, response: Response) -> Throttle:
+        """Return what the headers of a response say about the rate limit."""
+        return Throttle()
+
+
+def base_url(host: str, default: str | None, prefix: str = "") -> str:
+    """
+    Return the base URL of an API: ``host`` of the connection, else ``default``, then the API's own ``prefix``.
+
+    :raises ConfigError: ``host`` is not ``http(s)://host[:port][/base]``, or is missing without a default.
+    """
+    url = host.strip() or default
+    if not url:
+        raise ConfigError("the connection has no host; give the API's address as https://…")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ConfigError("the host of the connection must read http(s)://host[:port][/base]")
+    return url.rstrip("/") + prefix
+
+
+def secret(credentials: Credentials, what: str) -> str:
+    """Return the password of the connection; ``what`` names it in the error when it is missing."""
+    password = credentials.password.strip()
+    if not password:
+        raise ConfigError(f"the connection has no password; put the {what} there")
+    if not password.isascii() or any(c.isspace() for c in password):
+        raise ConfigError(f"the password of the connection has spaces or other characters no {what} has")
+    return password
+
+
+def choice(credentials: Credentials, name: str, valid: Iterable[str], default: str) -> str:
+    """Return an extra of the connection that takes one of a few values."""
+    value = str(credentials.extra.get(name) or default).lower()
+    valid = tuple(valid)
+    if value not in valid:
+        raise ConfigError.unknown(f"extra {name!r} of the connection", value, valid)
+    return value
+
+
+def encoded_size(value: Any) -> int:
+    """Return the bytes of ``value`` as JSON on the wire."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def rejected(reason: str, status: int | None = None) -> RowResult:
+    """Return a rejection."""
+    return RowResult(Outcome.REJECTED, reason, status)

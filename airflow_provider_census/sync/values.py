@@ -1,0 +1,98 @@
+"""
+The values that pass between the stages, each a frozen dataclass.
+
+``row`` (a dict of the model) → :class:`Record` or :class:`RowResult` → :class:`Operation` → :class:`RowResult`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+class Behavior(StrEnum):
+    """What a sync does with the rows of its delta."""
+
+    UPDATE_OR_CREATE = "update_or_create"
+    UPDATE_ONLY = "update_only"
+    CREATE_ONLY = "create_only"
+    DELETE = "delete"
+    MIRROR = "mirror"
+    APPEND = "append"
+    SEND = "send"
+
+    @property
+    def adds(self) -> bool:
+        """Whether every accepted row adds something new: sent twice, it stands there twice."""
+        return self in (Behavior.APPEND, Behavior.SEND)
+
+
+class Outcome(StrEnum):
+    """The one word each row ends in."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UPSERTED = "upserted"
+    """Created or updated; the API does not tell which."""
+    DELETED = "deleted"
+    SENT = "sent"
+    UNCHANGED = "unchanged"
+    """Read, and already settled in an earlier run: not sent."""
+    SKIPPED = "skipped"
+    """The behavior does nothing here: update_only without a match, create_only with one."""
+    INVALID = "invalid"
+    """Stopped before sending."""
+    REJECTED = "rejected"
+    """Refused by the destination."""
+    UNCERTAIN = "uncertain"
+    """Sent, no answer; sending it again could duplicate it."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether nothing is left to do for the row."""
+        return self not in (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """
+    How one row ended.
+
+    :param reason: for people; the API's own words where it gave some. No payloads.
+    :param status: HTTP status of the answer, where there was one.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    A row in the destination's terms.
+
+    :param key: value of the sync key as the model gave it; how the row is found again.
+    :param id: the same value as the destination matches it: text, normalised as the destination does.
+    :param fields: destination fields, nested, JSON values only. The identifier is not repeated here.
+    """
+
+    key: Any
+    id: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    One thing to do at the destination.
+
+    :param behavior: what to do with this record; never ``MIRROR``, which plans updates and deletes.
+    """
+
+    behavior: Behavior
+    record: Record

@@ -1,0 +1,232 @@
+"""
+Sends requests: waits for its turn, tries again where that is safe, gives up with an error that says what is known.
+
+In: a request or a whole exchange. Out: a response the API really gave. Invariant: a request that is not idempotent is
+sent a second time only if the API said, or the network proves, that the first one was not applied.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import requests
+import tenacity
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+from airflow_provider_census import __version__
+from airflow_provider_census.errors import AuthError, ConfigError, Interrupted, Unanswered, Unavailable
+from airflow_provider_census.transport import verdict as verdicts
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, T
+from airflow_provider_census.transport.rate import Limiter, Throttle
+
+_MAX_WAIT_S = 120.0  # the longest pause an API may ask for before it counts as unavailable
+_LOUD = 300  # characters of an API's own words that go into an error
+
+
+@dataclass
+class Traffic:
+    """What a client has sent so far. ``retries`` are included in ``requests``."""
+
+    requests: int = 0
+    retries: int = 0
+    refused_429: int = 0
+
+
+class _TryAgain(Exception):
+    def __init__(self, retry: verdicts.Retry, status: int | None) -> None:
+        super().__init__(retry.reason)
+        self.retry = retry
+        self.status = status
+
+
+class Client:
+    """
+    One connection to one API, safe to use from many threads.
+
+    :param judge: what a response means; a destination's own table.
+    :param throttle: what a response's headers say about the rate that counted the request.
+    :param attempts: how often one request is sent at the most.
+    :param timeout_s: seconds to connect, seconds to wait for bytes of the answer.
+    :param stop: set from outside to end the run; nothing more is sent.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        limiter: Limiter,
+        *,
+        judge: Callable[[Response], verdicts.Verdict] = verdicts.judge,
+        throttle: Callable[[Response], Throttle] = lambda _: Throttle(),
+        attempts: int = 6,
+        timeout_s: tuple[float, float] = (10.0, 30.0),
+        backoff_s: float = 0.5,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.limiter = limiter
+        self.traffic = Traffic()
+        self._judge = judge
+        self._throttle = throttle
+        self._attempts = attempts
+        self._timeout_s = timeout_s
+        self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
+        self._stop = stop or threading.Event()
+        self._sleep = stoppable_sleep(self._stop)
+        self._local = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._lock = threading.Lock()
+
+    def run(self, exchange: Exchange[T]) -> T:
+        """Drive ``exchange`` to its end and return what it found. Errors of a request are thrown into it."""
+        try:
+            request = next(exchange)
+            while True:
+                try:
+                    response = self.send(request)
+                except (Unanswered, Unavailable) as error:
+                    request = exchange.throw(error)
+                else:
+                    request = exchange.send(response)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def send(self, request: Request) -> Response:
+        """
+        Send ``request`` until it is answered, as often as is safe.
+
+        :raises AuthError: 401 or 403; no other request will fare better.
+        :raises ConfigError: no API answers at the host of the connection.
+        :raises Unanswered: it may have been applied, and sending it again could apply it twice.
+        :raises Unavailable: all attempts were refused or failed, without harm.
+        :raises Interrupted: the task is to stop.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TryAgain),
+            wait=self._wait,
+            stop=tenacity.stop_after_attempt(self._attempts),
+            before_sleep=self._count_retry,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._attempt, request)
+        except _TryAgain as error:
+            raise Unavailable(
+                f"{request.method} {request.path}: {error} after {self._attempts} attempts", status=error.status
+            ) from None
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for session in self._sessions:
+            session.close()
+
+    def _attempt(self, request: Request) -> Response:
+        self.limiter.acquire(request.limit, request.cost)
+        if self._stop.is_set():
+            raise Interrupted("the task was asked to stop")
+        with self._lock:
+            self.traffic.requests += 1
+        response = self._exchange_bytes(request)
+        self.limiter.learn(request.limit, self._throttle(response))
+        match self._judge(response):
+            case verdicts.Answered():
+                return response
+            case verdicts.Retry() as retry:
+                if response.status == 429:
+                    with self._lock:
+                        self.traffic.refused_429 += 1
+                    if retry.after_s is not None:
+                        self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S))
+                if retry.applied and not request.idempotent:
+                    raise Unanswered(f"{request.method} {request.path}: {retry.reason}", status=response.status)
+                raise _TryAgain(retry, response.status)
+            case verdicts.Denied(reason):
+                raise AuthError(
+                    f"{request.method} {request.path}: {reason}{self._words(response)}; "
+                    f"check the credentials and permissions of the connection"
+                )
+            case verdicts.Misdirected(reason):
+                raise ConfigError(f"{request.method} {request.path}: {reason}")
+
+    def _exchange_bytes(self, request: Request) -> Response:
+        headers = {**self.endpoint.headers, **request.headers}
+        body: bytes | None = None
+        if request.json is not None:
+            body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            headers.setdefault("Content-Type", "application/json; charset=utf-8")
+        where = f"{request.method} {request.path}"
+        try:
+            answer = self._session().request(
+                request.method,
+                self.endpoint.base_url + request.path,
+                params=request.query,
+                data=body if body is not None else request.form,
+                headers=headers,
+                timeout=self._timeout_s,
+                # A redirected POST would become a GET, and the token would travel to another host.
+                allow_redirects=False,
+            )
+        except requests.exceptions.SSLError as error:
+            raise ConfigError(f"{where}: the TLS certificate of the host is not valid ({_name(error)})") from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
+            raise ConfigError(f"{where}: the host of the connection is not a valid http(s) URL") from None
+        except requests.exceptions.RequestException as error:
+            never_left = _never_left(error)
+            reason = f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
+            if never_left or request.idempotent:
+                raise _TryAgain(verdicts.Retry(reason, applied=not never_left), None) from None
+            raise Unanswered(f"{where}: {reason}; it may have been applied") from None
+        return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.headers["User-Agent"] = f"airflow-provider-census/{__version__}"
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry.after_s if isinstance(error, _TryAgain) else None
+        if asked is not None:
+            return min(asked, _MAX_WAIT_S)
+        return self._jitter(state)
+
+    def _count_retry(self, _: tenacity.RetryCallState) -> None:
+        with self._lock:
+            self.traffic.retries += 1
+
+    def _words(self, response: Response) -> str:
+        """Return the API's own words about a refusal, redacted: some echo the key they refuse."""
+        text = self.endpoint.redact(response.body.decode(errors="replace")).strip()
+        return f" ({text[:_LOUD]})" if text and not text.startswith("<") else ""
+
+
+def _never_left(error: requests.exceptions.RequestException) -> bool:
+    """Return whether the request cannot have reached the server."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+
+
+def _name(error: Exception) -> str:
+    # The text of a requests error carries the URL, and a URL may be the secret (webhooks).
+    return type(error).__name__
+
+
+def stoppable_sleep(stop: threading.Event) -> Callable[[float], None]:
+    """Return a sleep that ends with :class:`Interrupted` as soon as ``stop`` is set."""
+
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise Interrupted("the task was asked to stop")
+
+    return sleep

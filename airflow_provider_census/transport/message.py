@@ -1,0 +1,104 @@
+"""The values that cross the wire: where to send, what to send, what came back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from airflow_provider_census.errors import Unanswered
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An Airflow connection without Airflow: the fields a destination may read."""
+
+    password: str = field(default="", repr=False)
+    host: str = ""
+    login: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a destination's API answers, and what every request to it carries."""
+
+    base_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def redact(self, text: str) -> str:
+        """Return ``text`` with every secret of the connection replaced; APIs echo keys in their errors."""
+        for secret in self.secrets:
+            if secret:
+                text = text.replace(secret, "***")
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    One HTTP request to a destination.
+
+    :param path: below the endpoint's base URL; values in it must be quoted by the caller.
+    :param json: body sent as JSON; ``form`` is the alternative, sent urlencoded.
+    :param idempotent: whether sending it twice leaves the destination as sending it once.
+    :param limit: name of the :class:`~.rate.Rate` that counts it; empty for the first one.
+    :param cost: how much of that rate it uses, in the rate's unit.
+    """
+
+    method: str
+    path: str
+    json: Any = None
+    form: Mapping[str, str] | None = None
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    idempotent: bool = True
+    limit: str = ""
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer, its body read. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """
+        Return the decoded body.
+
+        :raises Unanswered: the body is not JSON (HTML of a proxy, a truncated answer, nothing at all): whatever the
+            status says, this is not the answer of the API.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            kind = self.headers.get("content-type", "no content type")
+            raise Unanswered(
+                f"HTTP {self.status} with {len(self.body)} bytes of {kind} where JSON was promised", status=self.status
+            ) from None
+
+    def json_object(self) -> dict[str, Any]:
+        """Return the body if it is a JSON object, else an empty one: for reading details of an error."""
+        try:
+            value = self.json()
+        except Unanswered:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx. Says nothing about the records inside."""
+        return 200 <= self.status < 300
+
+
+#: A conversation with an API: yields requests, is sent their responses, returns its finding. It does no I/O itself,
+#: so the driver may run many at once and tests need no network. A request that gets no usable answer is thrown into
+#: it as :class:`~airflow_provider_census.errors.Unanswered` or ``Unavailable``.
+Exchange = Generator[Request, Response, T]

@@ -1,0 +1,139 @@
+"""
+When the next request may go.
+
+One :class:`Limiter` stands for one connection in one process; all its threads pass through it. It paces at the
+published rate instead of running into refusals, corrects the rate by what the API's headers say, and holds everything
+back while the API asks for a pause.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+# The part of a window that may be used at once. The rest is spread evenly, so that no window of the API, wherever it
+# starts, ever sees more than its limit.
+_BURST = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """
+    A published limit: ``count`` requests (or objects, by ``Request.cost``) per ``per_s`` seconds.
+
+    :param name: what ``Request.limit`` refers to.
+    """
+
+    name: str
+    count: float
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """
+    What one answer's headers say about the rate that counted it; None where they say nothing.
+
+    :param count: the limit of the current window.
+    :param remaining: what is left of it.
+    :param reset_s: seconds until the window starts anew.
+    """
+
+    count: float | None = None
+    remaining: float | None = None
+    reset_s: float | None = None
+
+
+class _Bucket:
+    """A leaky bucket kept as one number: the time at which everything let through so far has drained."""
+
+    def __init__(self, rate: Rate, share: float) -> None:
+        self.per_s = rate.per_s
+        self.share = share
+        self.drained_at = float("-inf")
+        self.blocked_until = float("-inf")
+        self.set_count(rate.count)
+
+    def set_count(self, count: float) -> None:
+        allowed = max(count * self.share, 1e-9)
+        burst = int(allowed * _BURST)
+        self.count = count
+        self.interval_s = self.per_s / (allowed - burst)
+        self.burst_s = burst * self.interval_s
+
+    def reserve(self, cost: float, now: float) -> float:
+        """Take ``cost`` and return the time at which it may be used."""
+        start = max(self.drained_at, now - self.burst_s)
+        self.drained_at = start + cost * self.interval_s
+        return max(start, now, self.blocked_until)
+
+
+class Limiter:
+    """
+    Paces the requests of one connection.
+
+    :param rates: the limits of the destination; the first one counts requests that name none.
+    :param share: the part of each limit this task may use, 0 < share ≤ 1.
+    """
+
+    def __init__(
+        self,
+        rates: Iterable[Rate],
+        *,
+        share: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._sleep = sleep
+        self._buckets = {rate.name: _Bucket(rate, share) for rate in rates}
+        self._default = next(iter(self._buckets), "")
+
+    def acquire(self, name: str = "", cost: float = 1) -> None:
+        """Wait until a request of ``cost`` may be sent. An unknown ``name`` is not limited."""
+        with self._lock:
+            bucket = self._buckets.get(name or self._default)
+            if bucket is None:
+                return
+            at = bucket.reserve(cost, self._clock())
+        while (wait := at - self._clock()) > 0:
+            self._sleep(wait)
+            # The API may have asked for a pause while this thread slept.
+            at = max(at, bucket.blocked_until)
+
+    def pause(self, name: str, seconds: float) -> None:
+        """Let nothing through for ``seconds``: the API said so."""
+        with self._lock:
+            bucket = self._buckets.get(name or self._default)
+            if bucket is not None:
+                bucket.blocked_until = max(bucket.blocked_until, self._clock() + seconds)
+
+    def learn(self, name: str, throttle: Throttle) -> None:
+        """Take over what the headers of an answer say."""
+        with self._lock:
+            bucket = self._buckets.get(name or self._default)
+            if bucket is None:
+                return
+            if throttle.count is not None and throttle.count > 0 and throttle.count != bucket.count:
+                bucket.set_count(throttle.count)
+        if throttle.remaining is not None and throttle.remaining <= 0 and throttle.reset_s is not None:
+            self.pause(name, throttle.reset_s)
+
+    def seconds(self, costs: dict[str, float]) -> float:
+        """Return how long these costs take at the current rates, the slowest rate deciding."""
+        return max(
+            (
+                self._buckets[name or self._default].interval_s * cost
+                for name, cost in costs.items()
+                if (name or self._default) in self._buckets
+            ),
+            default=0.0,
+        )
+
+    def per_second(self, name: str = "") -> float | None:
+        """Return the current pace of a rate in requests (or objects) per second, None where nothing limits."""
+        bucket = self._buckets.get(name or self._default)
+        return None if bucket is None else 1 / bucket.interval_s
