@@ -4,6 +4,7 @@ What a destination is: data about its objects, and exchanges that turn operation
 A destination class knows its API and nothing else: no Airflow, no I/O, no state of the sync. An instance is bound to
 one object, one behavior and one identifier for one run. The engine calls, in this order::
 
+    Destination.behind(credentials)        the class that speaks to this connection; nearly always the same
     Destination.endpoint(credentials)      where to send; a wrong connection is a ConfigError here
     destination = Destination(object, behavior, identifier, options, sync_id)
     destination.prepare(fields)            exchange: look things up, refuse what cannot work
@@ -158,6 +159,26 @@ class Destination(abc.ABC):
         """Return the path at which ``SyncAll`` puts a column that it names ``field``."""
         return field
 
+    def sync_all(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Return the fields of a record made of every column: each at its home, dots nest.
+
+        :param columns: by the names ``SyncAll`` gives them; JSON values, text already escaped.
+        """
+        fields: dict[str, Any] = {}
+        for name, value in columns.items():
+            *parents, leaf = self.home(name).split(".")
+            node = fields
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = value
+        return fields
+
+    @classmethod
+    def behind(cls, credentials: Credentials) -> type[Destination]:
+        """Return the class that speaks to this connection: another one where an API has a second way in."""
+        return cls
+
     @classmethod
     @abc.abstractmethod
     def endpoint(cls, credentials: Credentials) -> Endpoint:
@@ -186,8 +207,8 @@ class Destination(abc.ABC):
                 return str(value)
         raise ValueError(f"{path}: a {type(value).__name__} has no JSON form; cast it in the model")
 
-    def escape(self, text: str) -> str:
-        """Return text of a row so that the destination shows it and does not interpret it (markup)."""
+    def escape(self, text: str, path: str) -> str:
+        """Return text of a row so that the destination shows it at ``path`` and does not interpret it (markup)."""
         return text
 
     # --- the exchanges ---------------------------------------------------------------------------------------------
