@@ -15,7 +15,7 @@ from airflow_provider_census.errors import ConfigError
 
 def names() -> list[str]:
     """Return the names of all destinations."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and m.name[0] != "_")
 
 
 def get(name: str) -> type[Destination]:

@@ -1,0 +1,368 @@
+"""
+Slack: one message per row, in the order of the rows, into one channel.
+
+A bot token speaks to the Web API (docs.slack.dev, apis/web-api), which answers errors with HTTP 200 and ``ok: false``.
+An incoming webhook (docs.slack.dev, messaging/sending-messages-using-incoming-webhooks) is bound to one channel and
+answers plain text: which channel that is cannot be asked, so ``destination_object`` is then only a label.
+
+Slack has no idempotency key (slackapi/slack-api-specs#10): a post without an answer is never sent again by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_census.destinations import _slack_message as content
+from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, rejected, secret
+from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.transport import verdict
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.rate import Rate
+
+# A name is always lower case, so an ID cannot be taken for one.
+_CHANNEL_ID = re.compile(r"[CG][A-Z0-9]+")
+_CHANNEL_NAME = re.compile(r"#?[^\s#@<>,.A-Z]{1,80}")
+
+# Not offered: link_names and parse turn bare words of a row (@here, #general) into mentions.
+_WEBHOOK_FIELDS = ("text", "blocks", "attachments", "thread_ts", "unfurl_links", "unfurl_media", "mrkdwn")
+_FIELDS = (
+    *(*_WEBHOOK_FIELDS, "markdown_text", "reply_broadcast", "username", "icon_url", "icon_emoji"),
+    *("metadata", "metadata.*"),
+)
+
+# The errors of chat.postMessage by who can help. What is not listed is about the row.
+_DENIED = frozenset(
+    (
+        *("not_authed", "invalid_auth", "account_inactive", "token_revoked", "token_expired", "not_allowed_token_type"),
+        *("no_permission", "access_denied", "accesslimited", "app_access_restricted", "ekm_access_denied", "is_bot"),
+        *("org_login_required", "team_access_not_granted", "team_added_to_org", "two_factor_setup_required"),
+        "enterprise_is_restricted",
+    )
+)
+_BUSY = frozenset(("ratelimited", "rate_limited", "service_unavailable", "message_limit_exceeded"))
+# "It's possible some aspect of the operation succeeded": the method's own words. A truncated request is counted here
+# too: what of it arrived is not said.
+_MAYBE_APPLIED = frozenset(("fatal_error", "internal_error", "request_timeout"))
+_INVITE = "invite the bot (/invite @bot)"
+_STOP = {
+    "channel_not_found": f"it does not exist, or is private: then {_INVITE}",
+    "not_in_channel": f"the bot is not in it: {_INVITE}",
+    "is_archived": "it is archived",
+    "channel_is_limited_access": "the bot has no access to it",
+    "restricted_action": "the settings of the workspace keep the bot from posting",
+    "restricted_action_read_only_channel": "it is read-only",
+    "restricted_action_thread_only_channel": "it takes replies only: map thread_ts",
+    "restricted_action_non_threadable_channel": "it takes no replies: do not map thread_ts",
+    "messages_tab_disabled": "the app's messages tab is disabled",
+    "team_not_found": "a token of an organisation needs the channel's ID",
+    "metadata_must_be_sent_from_app": "this token may not send metadata: do not map it",
+}
+
+# Without groups:read the private channels stay unseen, without channels:read the public ones.
+_SEARCHES = ("public_channel,private_channel", "public_channel", "private_channel")
+
+
+class Slack(Destination):
+    """Slack by a bot token (``xoxb-…``)."""
+
+    name = "slack"
+    objects = (
+        ObjectType(
+            name="channel",
+            behaviors=(Behavior.APPEND,),
+            identifiers=(Identifier("row_id"),),
+            fields=_FIELDS,
+            required=(content.CONTENT,),
+            options=("on_long_text",),
+        ),
+    )
+    # One message per second and channel; the others are tiers per method (docs.slack.dev, apis/web-api/rate-limits).
+    rates = (Rate("post", 1, 1.0), Rate("list", 20, 60.0), Rate("info", 50, 60.0), Rate("join", 50, 60.0))
+    concurrency = 1
+
+    def __init__(
+        self,
+        object: str,
+        behavior: Behavior,
+        identifier: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        sync_id: str = "",
+    ) -> None:
+        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
+        self.channel = object
+        self._may_join = True
+        self.on_long_text: str = self.options.get("on_long_text", "invalid")
+        if self.on_long_text not in ("invalid", "truncate"):
+            raise ConfigError.unknown("options['on_long_text']", self.on_long_text, ("invalid", "truncate"))
+
+    @classmethod
+    def object_type(cls, name: str) -> ObjectType:
+        """Return the channel of this name or ID; whether it exists is asked in :meth:`prepare`."""
+        if not _CHANNEL_ID.fullmatch(name) and not _CHANNEL_NAME.fullmatch(name):
+            raise ConfigError.unknown("object", name, ("#channel", "C0123456789"), where=f"at {cls.name}")
+        return replace(cls.objects[0], name=name)
+
+    def home(self, field: str) -> str:
+        """Return ``text``: every column is a line of it."""
+        return "text"
+
+    def sync_all(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a message with a line per column."""
+        return {"text": "\n".join(content.line(name, value) for name, value in columns.items())}
+
+    @classmethod
+    def behind(cls, credentials: Credentials) -> type[Destination]:
+        """Return the class for the connection's kind of password."""
+        return SlackWebhook if "://" in credentials.password else cls
+
+    @classmethod
+    def endpoint(cls, credentials: Credentials) -> Endpoint:
+        """Return the Web API for the token in the password."""
+        token = secret(credentials, "bot token or incoming webhook URL")
+        url = base_url(credentials.host, "https://slack.com", "/api")
+        return Endpoint(url, {"Authorization": f"Bearer {token}"}, (token,))
+
+    def escape(self, text: str, path: str) -> str:
+        """Return ``text`` with Slack's markup characters as entities, where it is markup."""
+        return content.escape(text, path)
+
+    # --- the exchanges ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def test(cls) -> Exchange[str]:
+        """Ask who the token is and what it may do."""
+        response = yield Request(method="POST", path="/auth.test")
+        answer = _answer(response)
+        if not answer["ok"]:
+            raise ConfigError(f"auth.test: {_reason(answer)}")
+        who = f"Connected to {answer.get('team')} as {answer.get('user')}"
+        header = response.headers.get("x-oauth-scopes")
+        if header is None:
+            return f"{who}; Slack does not tell the scopes of this token"
+        granted = {scope.strip() for scope in header.split(",")}
+        if "chat:write" not in granted:
+            raise AuthError(f"{who}, but the token lacks the scope chat:write: it cannot post")
+        wanted = ("channels:read", "groups:read", "channels:join")
+        missing = [scope for scope in wanted if scope not in granted]
+        return f"{who}; scopes: {', '.join(sorted(granted))}" + (
+            f"; missing to find and join channels by itself: {', '.join(missing)}" if missing else ""
+        )
+
+    def prepare(self, fields: Sequence[str]) -> Exchange[None]:
+        """Find the channel's ID: a name may be given to another channel, and works for public ones only."""
+        if _CHANNEL_ID.fullmatch(self.object_name):
+            channel = yield from self._info()
+        else:
+            channel = yield from self._find(self.object_name.lstrip("#"))
+        if channel.get("is_archived"):
+            raise self._stop("is_archived")
+        if channel.get("is_private") and channel.get("is_member") is False:
+            raise self._stop("not_in_channel")
+        self.channel = channel["id"]
+
+    def _info(self) -> Exchange[dict[str, Any]]:
+        response = yield Request(
+            method="GET", path="/conversations.info", query={"channel": self.object_name}, limit="info"
+        )
+        answer = _answer(response)
+        if answer.get("error") == "missing_scope":
+            return {"id": self.object_name}  # the first post will tell
+        if not answer["ok"]:
+            raise self._stop(str(answer.get("error")))
+        channel: dict[str, Any] = answer["channel"]
+        return channel
+
+    def _find(self, name: str) -> Exchange[dict[str, Any]]:
+        for types in _SEARCHES:
+            found = yield from self._search(name, types)
+            if found is not None:
+                return found
+        raise AuthError(
+            f"the token lacks the scope channels:read (groups:read for private channels), needed to find #{name}; "
+            f"grant it, or name the channel by its ID"
+        )
+
+    def _search(self, name: str, types: str) -> Exchange[dict[str, Any] | None]:
+        """Walk through the channels; None if the token may not list these types."""
+        seen: list[str] = []
+        cursor = ""
+        while True:
+            # 999 is the most it takes.
+            query = {"types": types, "limit": "999", "cursor": cursor}
+            response = yield Request(method="GET", path="/conversations.list", query=query, limit="list")
+            answer = _answer(response)
+            if answer.get("error") == "missing_scope":
+                return None
+            if not answer["ok"]:
+                raise self._stop(str(answer.get("error")))
+            for channel in answer["channels"]:
+                if name in (channel["name"], channel.get("name_normalized")):
+                    return dict(channel)
+                seen.append(channel["name"])
+            # A page may be short or empty and not the last: Slack filters behind paging.
+            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+            if not cursor:
+                break
+        near = ", ".join(f"#{other}" for other in difflib.get_close_matches(name, seen))
+        unseen = "" if "private" in types else "; private channels are not visible without the scope groups:read"
+        raise ConfigError(
+            f"the bot sees no channel #{name}{f' (similar: {near})' if near else ''}; "
+            f"if it is private, {_INVITE}{unseen}"
+        )
+
+    def check(self, operation: Operation) -> str | None:
+        """Return why Slack would refuse, or silently change, this message."""
+        return content.fault(operation.record.fields, truncate=self.on_long_text == "truncate")
+
+    def payload(self, operation: Operation) -> dict[str, Any]:
+        """Return the arguments of chat.postMessage."""
+        return {"channel": self.channel, **content.message(operation.record.fields)}
+
+    def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+        """Post one message, joining the channel first where that turns out to be needed."""
+        (operation,) = batch
+        post = Request(
+            method="POST",
+            path="/chat.postMessage",
+            json=self.payload(operation),
+            idempotent=self.resendable(operation),
+            limit="post",
+        )
+        response = yield post
+        if self._may_join and response.json_object().get("error") == "not_in_channel":
+            # Not before: a bot with chat:write.public need not join, and a dry run must not.
+            self._may_join = False
+            yield from self._join()
+            response = yield post
+        return [self._result(response)]
+
+    def _join(self) -> Exchange[None]:
+        response = yield Request(
+            method="POST", path="/conversations.join", json={"channel": self.channel}, limit="join"
+        )
+        answer = _answer(response)
+        if not answer["ok"]:
+            raise ConfigError(
+                f"the bot is not in {self.object_name} and cannot join it ({_reason(answer)}); "
+                f"{_INVITE}, or grant the scope channels:join"
+            )
+
+    def _result(self, response: Response) -> RowResult:
+        if not response.ok:
+            return rejected(f"HTTP {response.status} {_reason(response.json_object())}".strip(), response.status)
+        answer = _answer(response)
+        if answer["ok"]:
+            return RowResult(Outcome.SENT, status=response.status)
+        if answer.get("error") in _STOP:
+            raise self._stop(answer["error"])
+        return rejected(_reason(answer), response.status)
+
+    def _stop(self, code: str) -> ConfigError:
+        return ConfigError(f"channel {self.object_name}: {_STOP.get(code, 'Slack refuses')} ({code})")
+
+    @classmethod
+    def judge(cls, response: Response) -> verdict.Verdict:
+        """Return what a response means; the code in the body decides where the status says 200."""
+        by_status = verdict.judge(response)
+        if not isinstance(by_status, verdict.Answered):
+            return by_status
+        if response.status in (404, 405):
+            return verdict.Misdirected(f"HTTP {response.status}, which the Web API never answers; check the host")
+        answer = response.json_object()
+        code = answer.get("error") if answer.get("ok") is False else None
+        if code in _BUSY:
+            return verdict.Retry(str(code), verdict.retry_after(response))
+        if code in _MAYBE_APPLIED:
+            return verdict.Retry(str(code), applied=True)
+        if code in _DENIED:
+            return verdict.Denied(str(code))
+        if code == "missing_scope":
+            needed = str(answer.get("needed") or "")
+            # The scopes of the look-ups are missed there: they have other ways.
+            if not needed or "chat:" in needed:
+                return verdict.Denied(f"the token lacks the scope {needed or '(not told)'}")
+        return by_status
+
+
+class SlackWebhook(Slack):
+    """Slack by an incoming webhook: the URL is the password, and the only secret."""
+
+    objects = (replace(Slack.objects[0], fields=_WEBHOOK_FIELDS, required=(("text", "blocks", "attachments"),)),)
+
+    @classmethod
+    def endpoint(cls, credentials: Credentials) -> Endpoint:
+        """Return the webhook; ``host`` replaces its scheme and host."""
+        url = secret(credentials, "incoming webhook URL")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or parts.query or not re.search(r"/services(/\w+){3}$", parts.path):
+            raise ConfigError("the password of the connection is neither a bot token nor an incoming webhook URL")
+        to = base_url(credentials.host, f"{parts.scheme}://{parts.netloc}", parts.path)
+        # The last part alone is enough to post.
+        return Endpoint(to, {}, (to, url, parts.path, parts.path.rpartition("/")[2]))
+
+    @classmethod
+    def test(cls) -> Exchange[str]:
+        """Send an empty message: a live webhook refuses it, a dead one says so (unverified)."""
+        response = yield Request(method="POST", path="", json={})
+        if response.status != 400:
+            raise Unanswered(f"HTTP {response.status} to an empty message, which a webhook refuses with 400")
+        return "The webhook is alive: it refused an empty message. Whether it can post shows with the first one"
+
+    def prepare(self, fields: Sequence[str]) -> Exchange[None]:
+        """Do nothing: the channel was chosen when the webhook was made."""
+        return
+        yield
+
+    def payload(self, operation: Operation) -> dict[str, Any]:
+        """Return the message; the webhook knows its channel."""
+        return content.message(operation.record.fields)
+
+    def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+        """Post one message."""
+        (operation,) = batch
+        response = yield Request(
+            method="POST",
+            path="",
+            json=self.payload(operation),
+            idempotent=self.resendable(operation),
+            limit="post",
+        )
+        words = response.body.decode(errors="replace").strip()
+        if not response.ok:
+            return [rejected(words[:200] if words[:1] != "<" else f"HTTP {response.status}", response.status)]
+        if words != "ok":
+            raise Unanswered(f"HTTP {response.status} without the 'ok' of a webhook", status=response.status)
+        return [RowResult(Outcome.SENT, status=response.status)]
+
+    @classmethod
+    def judge(cls, response: Response) -> verdict.Verdict:
+        """Return what a response means: the status does not tell a bad message from a dead webhook, the text does."""
+        words = response.body.decode(errors="replace").strip()
+        if words in ("no_service", "no_service_id", "no_active_hooks", "no_team", "invalid_token"):
+            return verdict.Denied(f"the webhook is gone ({words}); make a new one")
+        if words in ("channel_not_found", "channel_is_archived"):
+            return verdict.Misdirected(f"the webhook's channel takes no messages ({words})")
+        by_status = verdict.judge(response)
+        if isinstance(by_status, verdict.Answered) and response.status in (404, 405, 410):
+            return verdict.Misdirected(f"HTTP {response.status}: no webhook answers there")
+        return by_status
+
+
+def _answer(response: Response) -> dict[str, Any]:
+    answer = response.json()
+    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
+        raise Unanswered(f"HTTP {response.status} with JSON that is no answer of Slack", status=response.status)
+    return answer
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Return the error code and, where Slack gives them, the places in the message it is about."""
+    messages = (answer.get("response_metadata") or {}).get("messages") or []
+    return ": ".join([str(answer.get("error") or ""), *(str(m) for m in messages)])[:300]
