@@ -1,0 +1,1 @@
+"""Where models are read from: an Airflow connection as the source of a sync."""

@@ -1,0 +1,140 @@
+"""
+Reads a model through any hook that is a ``DbApiHook``.
+
+What the hooks leave to their drivers stands here: which cursor keeps the rows at the server, how parameters are
+marked, and which error means what. Neither parameters nor rows are logged.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
+from airflow.providers.common.sql.hooks.sql import DbApiHook
+from airflow.sdk import BaseHook
+from sqlglot import Dialects
+
+from airflow_provider_census.errors import ConfigError, Unavailable
+from airflow_provider_census.sync.model import Query
+
+# Connection types and SQLAlchemy names that sqlglot knows by another name.
+_DIALECTS = {"postgresql": "postgres", "gcpbigquery": "bigquery", "mssql": "tsql", "awsathena": "athena"}
+_KNOWN = frozenset(dialect.value for dialect in Dialects)
+# Drivers whose hooks do not tell: the placeholder is the base class's, which these drivers do not take. From the
+# documentation of databricks-sql-connector (native parameters), pyodbc, JayDeBeApi, PyAthena, python-oracledb.
+_PARAMSTYLES = {"databricks": "qmark", "odbc": "qmark", "jdbc": "qmark", "athena": "pyformat", "oracle": "named"}
+# PEP 249: the statement is wrong, as opposed to a database that is not well.
+_AUTHORS_ERRORS = ("ProgrammingError", "NotSupportedError", "DataError")
+
+
+class DbApiSource:
+    """
+    A database behind an Airflow hook.
+
+    :param hook: of the source connection; each read opens a connection of its own.
+    :raises ConfigError: the hook does not run SQL.
+    """
+
+    def __init__(self, hook: BaseHook) -> None:
+        if not isinstance(hook, DbApiHook):
+            raise ConfigError(f"a {type(hook).__name__} runs no SQL; source_conn_id needs a connection to a database")
+        self._hook = hook
+        self._conn_id = hook.get_conn_id()
+        conn_type = str(getattr(hook, "conn_type", ""))
+        self.dialect = _dialect(conn_type) or _dialect(hook.dialect_name)
+        self.paramstyle = _PARAMSTYLES.get(conn_type) or ("qmark" if hook.placeholder == "?" else "format")
+
+    @classmethod
+    def of(cls, conn_id: str) -> DbApiSource:
+        """
+        Return the source behind an Airflow connection.
+
+        :raises ConfigError: the connection is not one to a database.
+        """
+        try:
+            return cls(BaseHook.get_hook(conn_id))
+        except ConfigError as error:
+            raise ConfigError(f"source connection {conn_id!r}: {error}") from None
+
+    def columns(self, query: Query) -> list[str]:
+        """Return the names of the columns of ``query``."""
+        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            self._execute(connection, cursor, query)
+            return [str(column[0]) for column in cursor.description]
+
+    def stream(self, query: Query, batch_rows: int = 1000) -> Generator[Sequence[tuple[Any, ...]], None, None]:
+        """
+        Yield the rows of ``query`` in batches, as the database's cursor gives them.
+
+        :raises ConfigError: the database does not take the query, or cannot evaluate it.
+        :raises Unavailable: the database failed.
+        """
+        with closing(self._hook.get_conn()) as connection, closing(_cursor(connection)) as cursor:
+            cursor.arraysize = batch_rows
+            self._execute(connection, cursor, query)
+            while batch := self._fetch(connection, cursor, batch_rows):
+                yield batch
+
+    def _execute(self, connection: Any, cursor: Any, query: Query) -> None:
+        with self._driver_errors(connection):
+            if query.parameters is None:
+                cursor.execute(query.sql)
+            else:
+                cursor.execute(query.sql, query.parameters)
+        send_sql_hook_lineage(context=self._hook, sql=query.sql, cur=cursor)
+
+    def _fetch(self, connection: Any, cursor: Any, batch_rows: int) -> Sequence[tuple[Any, ...]]:
+        with self._driver_errors(connection):
+            batch: Sequence[Any] = cursor.fetchmany(batch_rows)
+        if batch and type(batch[0]) is not tuple:
+            return [tuple(row.values() if isinstance(row, Mapping) else row) for row in batch]
+        return batch
+
+    @contextmanager
+    def _driver_errors(self, connection: Any) -> Iterator[None]:
+        try:
+            yield
+        except _driver_error(connection) as error:
+            kinds = {base.__name__ for base in type(error).__mro__}
+            where = f"source connection {self._conn_id!r}"
+            if "DataError" in kinds:
+                # Its words quote the value that does not convert.
+                raise ConfigError(
+                    f"{where}: a value in the model cannot be evaluated ({type(error).__name__}); run the model in the "
+                    f"database to see which"
+                ) from None
+            # The lines behind the first quote the statement, at some drivers with the values bound to it.
+            words = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if kinds.intersection(_AUTHORS_ERRORS):
+                raise ConfigError(f"{where}: the database does not take the model: {words}") from None
+            raise Unavailable(f"{where}: {words}") from None
+
+
+def _dialect(name: str) -> str:
+    name = _DIALECTS.get(name, name)
+    return name if name in _KNOWN else ""
+
+
+def _cursor(connection: Any) -> Any:
+    """Return a cursor that leaves the rows at the server where the driver has such a one."""
+    driver = type(connection).__module__.partition(".")[0]
+    if driver in ("psycopg", "psycopg2"):
+        return connection.cursor(name=f"census_{uuid.uuid4().hex}")
+    if driver == "MySQLdb":
+        return connection.cursor(sys.modules["MySQLdb.cursors"].SSCursor)
+    return connection.cursor()
+
+
+def _driver_error(connection: Any) -> tuple[type[Exception], ...]:
+    """Return the root of the driver's errors, which PEP 249 puts into the driver's module."""
+    module = type(connection).__module__
+    while module:
+        error = getattr(sys.modules.get(module), "Error", None)
+        if isinstance(error, type) and issubclass(error, Exception):
+            return (error,)
+        module = module.rpartition(".")[0]
+    return ()

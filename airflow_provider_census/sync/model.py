@@ -1,0 +1,281 @@
+"""
+The SQL of a sync, built around the author's text.
+
+In: the model as the author wrote it, names of its columns, values to bind. Out: queries a :class:`Source` runs.
+Invariant: the author's text stands in every query as it was written, and no value ever becomes part of the text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlglot import Token, TokenType, exp, tokenize
+from sqlglot.errors import SqlglotError
+
+from airflow_provider_census.errors import ConfigError
+
+COPIES = "census_copies"
+"""The column every read adds behind those of the model: how many of its rows have the key of this one."""
+
+CHUNK = 500  # keys in one IN list; the smallest limit among the databases is 999 bound parameters
+
+_ALIAS = "census_model"
+# SQL Server takes WITH at the head of a statement only, not in a derived table.
+_HOISTS_WITH = frozenset({"tsql", "fabric"})
+# Where the usual collation calls 'A' and 'a' equal, only the bytes tell two keys apart.
+_EXACT_TYPES = {"mysql": "BINARY", "tsql": "VARBINARY(MAX)"}
+# PEP 249 paramstyle → the marker of a positional and of a named parameter. A driver that takes named ones only has no
+# positional marker.
+_MARKERS: Mapping[str, tuple[str | None, str]] = {
+    "qmark": ("?", ":{}"),
+    "format": ("%s", "%({})s"),
+    "named": (None, ":{}"),
+    "pyformat": (None, "%({})s"),
+}
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """
+    What the author wrote.
+
+    :param sql: one SELECT.
+    :param parameters: values bound to it, a sequence or a mapping as its markers ask.
+    """
+
+    sql: str
+    parameters: Parameters | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A statement and the values bound to it; None where there are none, so that a literal ``%`` needs no doubling."""
+
+    sql: str
+    parameters: tuple[Any, ...] | dict[str, Any] | None = field(default=None, repr=False)
+
+
+class Source(Protocol):
+    """
+    A database that runs queries.
+
+    :param dialect: its name at sqlglot, empty for standard SQL.
+    :param paramstyle: of its driver, in the words of PEP 249.
+    """
+
+    @property
+    def dialect(self) -> str: ...
+
+    @property
+    def paramstyle(self) -> str: ...
+
+    def columns(self, query: Query) -> list[str]:
+        """Return the names of the columns of ``query``."""
+
+    def stream(self, query: Query, batch_rows: int = 1000) -> Generator[Sequence[tuple[Any, ...]], None, None]:
+        """Yield the rows in batches that are not empty. Exhausted or closed, it holds nothing open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    value: Any
+
+
+class ModelSql:
+    """
+    The queries about one model in one dialect. Names of columns are exact: see :func:`resolve_column`.
+
+    :raises ConfigError: the text is not one SELECT, or its parameters are not of the form the driver takes.
+    """
+
+    def __init__(self, model: Model, *, dialect: str = "", paramstyle: str = "qmark") -> None:
+        self._dialect = dialect
+        self._head, self._body = _split(model.sql, dialect)
+        self._given = model.parameters or ()
+        positional, named = _MARKERS[paramstyle]
+        self._marker = positional if not isinstance(self._given, Mapping) else None
+        if self._marker is None and self._given and not isinstance(self._given, Mapping):
+            raise ConfigError("this database binds parameters by name; give the model's parameters as a dict")
+        self._named = "${}" if paramstyle == "qmark" and dialect == "duckdb" else named
+        self._percent = "%" in named
+
+    def probe(self) -> Query:
+        """Return a query that has the model's columns and no row; running it also checks the author's syntax."""
+        return self._compose("SELECT * FROM ", *self._model(), " WHERE 1 = 0")
+
+    def rows(
+        self, key: str, *, lower: bool = False, cursor: str | None = None, since: Any = None, nulls: bool = True
+    ) -> Query:
+        """
+        Return a query for the rows of one read, with :data:`COPIES`, in the order of ``cursor``.
+
+        :param lower: whether keys that differ only in case are one.
+        :param since: the lowest value of the cursor to read; None for all.
+        :param nulls: whether rows whose cursor is NULL are read.
+        """
+        if cursor is None:
+            return self._read(key, lower)
+        column = self.quote(cursor)
+        where: list[str | _Bound] = []
+        if since is not None:
+            where = [f" WHERE {column} >= ", _Bound(since)]
+            if nulls:
+                where.append(f" OR {column} IS NULL")
+        elif not nulls:
+            where = [f" WHERE {column} IS NOT NULL"]
+        return self._read(key, lower, *where, f" ORDER BY {column}")
+
+    def by_keys(
+        self, key: str, keys: Iterable[Any], *, null_keys: bool = False, lower: bool = False, size: int = CHUNK
+    ) -> Iterator[Query]:
+        """
+        Return queries for the rows with one of ``keys``, with :data:`COPIES`.
+
+        A collation without regard to case finds more than was asked for.
+
+        :param null_keys: whether rows without a key are asked for too.
+        """
+        column = self.quote(key)
+        for chunk in _chunks(keys, size):
+            listed: list[str | _Bound] = [_Bound(chunk[0])]
+            for value in chunk[1:]:
+                listed += [", ", _Bound(value)]
+            yield self._read(key, lower, f" WHERE {column} IN (", *listed, ")")
+        if null_keys:
+            yield self._read(key, lower, f" WHERE {column} IS NULL")
+
+    def highest(self, cursor: str) -> Query:
+        """Return a query for the highest value of ``cursor``; NULL for a model without one."""
+        return self._compose(f"SELECT MAX({self.quote(cursor)}) FROM ", *self._model())
+
+    def quote(self, name: str) -> str:
+        """Return ``name`` as an identifier."""
+        return exp.to_identifier(name, quoted=True).sql(self._dialect)
+
+    def _read(self, key: str, lower: bool, *clauses: str | _Bound) -> Query:
+        copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
+        return self._compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
+
+    def _same(self, key: str, lower: bool) -> str:
+        """Return an expression that is equal for keys the destination holds for one."""
+        column = exp.column(key, quoted=True)
+        if lower:
+            return exp.Lower(this=exp.Trim(this=exp.cast(column, "text"))).sql(self._dialect)
+        exact = _EXACT_TYPES.get(self._dialect)
+        return f"CAST({self.quote(key)} AS {exact})" if exact else self.quote(key)
+
+    def _model(self) -> tuple[str | None, ...]:
+        # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
+        return ("(\n", None, f"\n) {_ALIAS}")
+
+    def _compose(self, *parts: str | _Bound | None) -> Query:
+        bound = [part.value for part in parts if isinstance(part, _Bound)]
+        ours = {f"census_{number}": value for number, value in enumerate(bound)}
+        names = iter(ours)
+        # Drivers with % markers look for them as soon as anything is bound; authors who bind double theirs already.
+        double = self._percent and bool(bound or self._given)
+        body = self._body.replace("%", "%%") if double and not self._given else self._body
+        head = self._head.replace("%", "%%") if double and not self._given else self._head
+        text = [head]
+        for part in parts:
+            if isinstance(part, _Bound):
+                text.append(self._marker or self._named.format(next(names)))
+            elif part is None:
+                text.append(body)
+            else:
+                text.append(part.replace("%", "%%") if double else part)
+        return Query("".join(text), self._join(bound, ours))
+
+    def _join(self, bound: list[Any], ours: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any] | None:
+        if not bound and not self._given:
+            return None
+        if self._marker is not None:
+            return (*self._given, *bound)
+        return {**dict(self._given), **ours}
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """
+    Check the names of a model's columns.
+
+    :raises ConfigError: two have the same name, or one has a name of ours.
+    """
+    twice = ", ".join(repr(name) for name, count in Counter(columns).items() if count > 1)
+    if twice:
+        raise ConfigError(f"the model has more than one column named {twice}; rename one in the SQL")
+    if COPIES in map(str.lower, columns):
+        raise ConfigError(f"the model has a column {COPIES!r}; the name is taken, rename it in the SQL")
+
+
+def resolve_column(name: str, columns: Sequence[str]) -> str:
+    """
+    Return the column the author means by ``name``: the one of this spelling, else the only one that differs in case.
+
+    :raises ConfigError: there is none, or more than one.
+    """
+    if name in columns:
+        return name
+    near = [column for column in columns if column.lower() == name.lower()]
+    if len(near) == 1:
+        return near[0]
+    raise ConfigError.unknown("column", name, near or columns, where="in the model" if not near else "exactly")
+
+
+def _split(sql: str, dialect: str) -> tuple[str, str]:
+    """Return the author's text without a closing semicolon, in two parts where WITH must stand outside."""
+    try:
+        tokens = tokenize(sql, read=dialect or None)
+    except SqlglotError:
+        # Newer syntax than the tokenizer knows: the database has the last word about it.
+        return "", sql.strip().rstrip("; \t\r\n")
+    _check_single_select(tokens)
+    semicolon = next((token.start for token in tokens if token.token_type is TokenType.SEMICOLON), len(sql))
+    text = sql[:semicolon].strip()
+    if dialect in _HOISTS_WITH and tokens[0].token_type is TokenType.WITH:
+        start = _main_select(tokens)
+        return sql[:start], sql[start:semicolon].strip()
+    return "", text
+
+
+def _check_single_select(tokens: Sequence[Token]) -> None:
+    kinds = [token.token_type for token in tokens]
+    statement = list(itertools.dropwhile(lambda kind: kind is TokenType.SEMICOLON, reversed(kinds)))
+    if not statement:
+        raise ConfigError("the model is empty; write one SELECT")
+    if TokenType.SEMICOLON in statement:
+        raise ConfigError("the model has more than one statement; write one SELECT")
+    if kinds[0] not in (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN):
+        raise ConfigError(f"the model starts with {tokens[0].text!r}; it must be one SELECT (or WITH … SELECT)")
+
+
+def _main_select(tokens: Sequence[Token]) -> int:
+    """Return where the SELECT behind the common table expressions starts."""
+    depth = 0
+    for token in tokens:
+        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
+        if depth == 0 and token.token_type is TokenType.SELECT:
+            return int(token.start)
+    raise ConfigError("the model has WITH and no SELECT behind it")
+
+
+def _chunks(keys: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield ``keys`` in lists of about ``size``; spellings of one key stay together, or their copies go unseen."""
+
+    def same(key: Any) -> str:
+        return str(key).strip().lower()
+
+    chunk: list[Any] = []
+    for _, spellings in itertools.groupby(sorted(keys, key=same), same):
+        group = list(spellings)
+        if chunk and len(chunk) + len(group) > size:
+            yield chunk
+            chunk = []
+        chunk += group
+    if chunk:
+        yield chunk
