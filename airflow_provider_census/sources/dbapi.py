@@ -28,7 +28,8 @@ _KNOWN = frozenset(dialect.value for dialect in Dialects)
 # documentation of databricks-sql-connector (native parameters), pyodbc, JayDeBeApi, PyAthena, python-oracledb.
 _PARAMSTYLES = {"databricks": "qmark", "odbc": "qmark", "jdbc": "qmark", "athena": "pyformat", "oracle": "named"}
 # PEP 249: the statement is wrong, as opposed to a database that is not well.
-_AUTHORS_ERRORS = ("ProgrammingError", "NotSupportedError", "DataError")
+_AUTHORS_ERRORS = ("ProgrammingError", "NotSupportedError")
+_SQLITE_ERROR = 1  # SQLite's code for a wrong statement; its driver calls it operational like a lock or a full disk
 
 
 class DbApiSource:
@@ -74,7 +75,8 @@ class DbApiSource:
         :raises Unavailable: the database failed.
         """
         with closing(self._hook.get_conn()) as connection, closing(_cursor(connection)) as cursor:
-            cursor.arraysize = batch_rows
+            if hasattr(cursor, "arraysize"):  # DuckDB's has none
+                cursor.arraysize = batch_rows
             self._execute(connection, cursor, query)
             while batch := self._fetch(connection, cursor, batch_rows):
                 yield batch
@@ -109,7 +111,7 @@ class DbApiSource:
                 ) from None
             # The lines behind the first quote the statement, at some drivers with the values bound to it.
             words = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if kinds.intersection(_AUTHORS_ERRORS):
+            if kinds.intersection(_AUTHORS_ERRORS) or getattr(error, "sqlite_errorcode", None) == _SQLITE_ERROR:
                 raise ConfigError(f"{where}: the database does not take the model: {words}") from None
             raise Unavailable(f"{where}: {words}") from None
 
