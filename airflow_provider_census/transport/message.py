@@ -26,7 +26,7 @@ class Credentials:
 class Endpoint:
     """Where a destination's API answers, and what every request to it carries."""
 
-    base_url: str
+    base_url: str = field(repr=False)  # a webhook is its own secret
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
