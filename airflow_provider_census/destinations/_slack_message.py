@@ -14,45 +14,33 @@ from typing import Any
 
 CONTENT = ("text", "blocks", "attachments", "markdown_text")
 """One of them makes a message."""
-MAX_CHARACTERS = {"text": 4_000, "markdown_text": 12_000}
-"""Above 4,000 characters Slack posts several messages and tells of one (slackapi/java-slack-sdk#704)."""
 
+# Above 4,000 characters of text Slack posts several messages and tells of one (slackapi/java-slack-sdk#704).
+_MAX_CHARACTERS = {"text": 4_000, "markdown_text": 12_000}
 _STRINGS = ("text", "markdown_text", "thread_ts", "username", "icon_url", "icon_emoji")
 _MAX_ITEMS = {"blocks": 50, "attachments": 100}
 _TS = re.compile(r"\d+\.\d+")
 # Read by machines, shown as they are.
 _UNMARKED = ("thread_ts", "icon_url", "icon_emoji", "metadata")
-# The keys of blocks and attachments whose text Slack reads as markup; the others hold URLs, ids and enumerations.
-# A text without a key is a field of its own.
-_MARKED_KEYS = ("", "text", "pretext", "title", "value", "fallback", "author_name", "footer", "alt_text")
+# The keys in blocks and attachments whose text Slack reads as markup; the others hold URLs, ids and enumerations.
+_MARKED_KEYS = ("text", "pretext", "title", "value", "fallback", "author_name", "footer", "alt_text")
 
 
 def escape(text: str, path: str) -> str:
     """Return ``text`` with ``&``, ``<`` and ``>`` as entities where Slack would read it as markup."""
     root, _, below = path.partition(".")
-    if root in _UNMARKED:
+    if root in _UNMARKED or (below and below.rpartition(".")[2] not in _MARKED_KEYS):
         return text
-    if path in _MAX_ITEMS:
-        # Many databases give a JSON column as text.
-        try:
-            return json.dumps(_escaped(json.loads(text)), ensure_ascii=False)
-        except ValueError:
-            pass
-    return str(_escaped(text, below.rpartition(".")[2]))
+    # These three characters and no others (docs.slack.dev, messaging/formatting-message-text).
+    return html.escape(text, quote=False)
 
 
 def line(name: str, value: Any) -> str:
-    """Return a column as a line of text; ``value`` is escaped as far as it is text itself."""
-    match value:
-        case None:
-            shown = "-"
-        case str():
-            shown = value
-        case _:
-            # The keys of a JSON column have decided what was escaped, and here all of it is text. An "&" that was
-            # escaped must not be escaped again, and alone it does nothing.
-            shown = json.dumps(value, ensure_ascii=False).replace("<", "&lt;").replace(">", "&gt;")
-    return f"*{_escaped(name)}*: {shown}"
+    """Return a column as a line of text."""
+    shown = value if isinstance(value, str) else "-" if value is None else json.dumps(value, ensure_ascii=False)
+    # Text was escaped by the name of its column, which may be that of a field without markup, and JSON in parts.
+    # "&" stays: escaped twice it would show, and alone it does nothing.
+    return f"*{escape(name, '')}*: " + shown.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def truncated(text: str, most: int) -> str:
@@ -66,7 +54,7 @@ def truncated(text: str, most: int) -> str:
 def message(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a message for the fields of a record that passed :func:`fault`."""
     return {
-        name: truncated(value, MAX_CHARACTERS[name]) if name in MAX_CHARACTERS else _parsed(name, value)
+        name: truncated(value, _MAX_CHARACTERS[name]) if name in _MAX_CHARACTERS else value
         for name, value in fields.items()
         if value is not None
     }
@@ -82,7 +70,7 @@ def fault(fields: Mapping[str, Any], *, truncate: bool) -> str | None:
         # A number would also have lost digits of a thread_ts.
         if fields.get(name) is not None and not isinstance(fields[name], str):
             return f"{name} must be text; cast it in the model"
-    for name, most in MAX_CHARACTERS.items():
+    for name, most in _MAX_CHARACTERS.items():
         if not truncate and len(fields.get(name) or "") > most:
             return f"{name} has {len(fields[name]):,} characters, more than {most:,}"
     return _content_fault(fields) or _list_fault(fields)
@@ -101,7 +89,7 @@ def _content_fault(fields: Mapping[str, Any]) -> str | None:
 
 def _list_fault(fields: Mapping[str, Any]) -> str | None:
     for name, most in _MAX_ITEMS.items():
-        items = _parsed(name, fields.get(name))
+        items = fields.get(name)
         if items is None:
             continue
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -135,25 +123,3 @@ def _block_fault(block: Mapping[str, Any]) -> str | None:
         if size > most:
             return f"{where} has {size:,} characters, more than {most:,}"
     return None
-
-
-def _parsed(name: str, value: Any) -> Any:
-    """Return the list that a JSON column given as text stands for, anything else as it is."""
-    if name in _MAX_ITEMS and isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _escaped(value: Any, key: str = "") -> Any:
-    match value:
-        case dict():
-            return {k: _escaped(v, k) for k, v in value.items()}
-        case list():
-            return [_escaped(v, key) for v in value]
-        case str() if key in _MARKED_KEYS:
-            # These three characters and no others (docs.slack.dev, messaging/formatting-message-text).
-            return html.escape(value, quote=False)
-    return value
