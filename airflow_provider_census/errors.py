@@ -29,10 +29,14 @@ class ConfigError(CensusError):
     """The sync is described wrongly. Raised before the first row is sent."""
 
     @classmethod
-    def unknown(cls, what: str, value: object, valid: Iterable[object], *, where: str = "") -> ConfigError:
+    def unknown(
+        cls, what: str, value: object, valid: Iterable[object], *, where: str = ""
+    ) -> ConfigError:
         """Build the one message for a name that is not among the valid ones."""
         names = ", ".join(repr(str(v)) for v in valid) or "none"
-        return cls(f"{what} {value!r} is not known{f' {where}' if where else ''}; valid: {names}")
+        return cls(
+            f"{what} {value!r} is not known{f' {where}' if where else ''}; valid: {names}"
+        )
 
 
 class AuthError(CensusError):

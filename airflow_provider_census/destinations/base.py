@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow_provider_census.errors import CensusError, ConfigError
+from airflow_provider_census.sync.paths import put
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Response
@@ -167,11 +168,7 @@ class Destination(abc.ABC):
         """
         fields: dict[str, Any] = {}
         for name, value in columns.items():
-            *parents, leaf = self.home(name).split(".")
-            node = fields
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = value
+            put(fields, self.home(name), value)
         return fields
 
     @classmethod

@@ -17,12 +17,26 @@ import tenacity
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 from airflow_provider_census import __version__
-from airflow_provider_census.errors import AuthError, ConfigError, Interrupted, Unanswered, Unavailable
+from airflow_provider_census.errors import (
+    AuthError,
+    ConfigError,
+    Interrupted,
+    Unanswered,
+    Unavailable,
+)
 from airflow_provider_census.transport import verdict as verdicts
-from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, T
+from airflow_provider_census.transport.message import (
+    Endpoint,
+    Exchange,
+    Request,
+    Response,
+    T,
+)
 from airflow_provider_census.transport.rate import Limiter, Throttle
 
-_MAX_WAIT_S = 120.0  # the longest pause an API may ask for before it counts as unavailable
+_MAX_WAIT_S = (
+    120.0  # the longest pause an API may ask for before it counts as unavailable
+)
 _LOUD = 300  # characters of an API's own words that go into an error
 
 
@@ -50,7 +64,6 @@ class Client:
     :param throttle: what a response's headers say about the rate that counted the request.
     :param attempts: how often one request is sent at the most.
     :param timeout_s: seconds to connect, seconds to wait for bytes of the answer.
-    :param stop: set from outside to end the run; nothing more is sent.
     """
 
     def __init__(
@@ -63,7 +76,6 @@ class Client:
         attempts: int = 6,
         timeout_s: tuple[float, float] = (10.0, 30.0),
         backoff_s: float = 0.5,
-        stop: threading.Event | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.limiter = limiter
@@ -73,8 +85,8 @@ class Client:
         self._attempts = attempts
         self._timeout_s = timeout_s
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
-        self._stop = stop or threading.Event()
-        self._sleep = stoppable_sleep(self._stop)
+        self._stopped = threading.Event()
+        limiter.sleep = self._sleep
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
@@ -116,8 +128,13 @@ class Client:
             return retrying(self._attempt, request)
         except _TryAgain as error:
             raise Unavailable(
-                f"{request.method} {request.path}: {error} after {self._attempts} attempts", status=error.status
+                f"{request.method} {request.path}: {error} after {self._attempts} attempts",
+                status=error.status,
             ) from None
+
+    def stop(self) -> None:
+        """End the run from any thread: what waits for its turn or for a retry raises Interrupted."""
+        self._stopped.set()
 
     def close(self) -> None:
         """Close the sockets."""
@@ -126,7 +143,7 @@ class Client:
 
     def _attempt(self, request: Request) -> Response:
         self.limiter.acquire(request.limit, request.cost)
-        if self._stop.is_set():
+        if self._stopped.is_set():
             raise Interrupted("the task was asked to stop")
         with self._lock:
             self.traffic.requests += 1
@@ -140,9 +157,14 @@ class Client:
                     with self._lock:
                         self.traffic.refused_429 += 1
                     if retry.after_s is not None:
-                        self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S))
+                        self.limiter.pause(
+                            request.limit, min(retry.after_s, _MAX_WAIT_S)
+                        )
                 if retry.applied and not request.idempotent:
-                    raise Unanswered(f"{request.method} {request.path}: {retry.reason}", status=response.status)
+                    raise Unanswered(
+                        f"{request.method} {request.path}: {retry.reason}",
+                        status=response.status,
+                    )
                 raise _TryAgain(retry, response.status)
             case verdicts.Denied(reason):
                 raise AuthError(
@@ -156,7 +178,9 @@ class Client:
         headers = {**self.endpoint.headers, **request.headers}
         body: bytes | None = None
         if request.json is not None:
-            body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            body = json.dumps(
+                request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            ).encode()
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
         where = f"{request.method} {request.path}"
         try:
@@ -171,16 +195,32 @@ class Client:
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError as error:
-            raise ConfigError(f"{where}: the TLS certificate of the host is not valid ({_name(error)})") from None
-        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
-            raise ConfigError(f"{where}: the host of the connection is not a valid http(s) URL") from None
+            raise ConfigError(
+                f"{where}: the TLS certificate of the host is not valid ({_name(error)})"
+            ) from None
+        except (
+            requests.exceptions.InvalidURL,
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidSchema,
+        ):
+            raise ConfigError(
+                f"{where}: the host of the connection is not a valid http(s) URL"
+            ) from None
         except requests.exceptions.RequestException as error:
             never_left = _never_left(error)
-            reason = f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
+            reason = (
+                f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
+            )
             if never_left or request.idempotent:
-                raise _TryAgain(verdicts.Retry(reason, applied=not never_left), None) from None
+                raise _TryAgain(
+                    verdicts.Retry(reason, applied=not never_left), None
+                ) from None
             raise Unanswered(f"{where}: {reason}; it may have been applied") from None
-        return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
+        return Response(
+            answer.status_code,
+            {k.lower(): v for k, v in answer.headers.items()},
+            answer.content,
+        )
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -202,6 +242,10 @@ class Client:
         with self._lock:
             self.traffic.retries += 1
 
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise Interrupted("the task was asked to stop")
+
     def _words(self, response: Response) -> str:
         """Return the API's own words about a refusal, redacted: some echo the key they refuse."""
         text = self.endpoint.redact(response.body.decode(errors="replace")).strip()
@@ -220,13 +264,3 @@ def _never_left(error: requests.exceptions.RequestException) -> bool:
 def _name(error: Exception) -> str:
     # The text of a requests error carries the URL, and a URL may be the secret (webhooks).
     return type(error).__name__
-
-
-def stoppable_sleep(stop: threading.Event) -> Callable[[float], None]:
-    """Return a sleep that ends with :class:`Interrupted` as soon as ``stop`` is set."""
-
-    def sleep(seconds: float) -> None:
-        if stop.wait(seconds):
-            raise Interrupted("the task was asked to stop")
-
-    return sleep

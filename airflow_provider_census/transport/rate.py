@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 # The part of a window that may be used at once. The rest is spread evenly, so that no window of the API, wherever it
@@ -88,7 +88,7 @@ class Limiter:
     ) -> None:
         self._lock = threading.Lock()
         self._clock = clock
-        self._sleep = sleep
+        self.sleep = sleep
         self._buckets = {rate.name: _Bucket(rate, share) for rate in rates}
         self._default = next(iter(self._buckets), "")
 
@@ -100,7 +100,7 @@ class Limiter:
                 return
             at = bucket.reserve(cost, self._clock())
         while (wait := at - self._clock()) > 0:
-            self._sleep(wait)
+            self.sleep(wait)
             # The API may have asked for a pause while this thread slept.
             at = max(at, bucket.blocked_until)
 
@@ -109,7 +109,9 @@ class Limiter:
         with self._lock:
             bucket = self._buckets.get(name or self._default)
             if bucket is not None:
-                bucket.blocked_until = max(bucket.blocked_until, self._clock() + seconds)
+                bucket.blocked_until = max(
+                    bucket.blocked_until, self._clock() + seconds
+                )
 
     def learn(self, name: str, throttle: Throttle) -> None:
         """Take over what the headers of an answer say."""
@@ -117,12 +119,20 @@ class Limiter:
             bucket = self._buckets.get(name or self._default)
             if bucket is None:
                 return
-            if throttle.count is not None and throttle.count > 0 and throttle.count != bucket.count:
+            if (
+                throttle.count is not None
+                and throttle.count > 0
+                and throttle.count != bucket.count
+            ):
                 bucket.set_count(throttle.count)
-        if throttle.remaining is not None and throttle.remaining <= 0 and throttle.reset_s is not None:
+        if (
+            throttle.remaining is not None
+            and throttle.remaining <= 0
+            and throttle.reset_s is not None
+        ):
             self.pause(name, throttle.reset_s)
 
-    def seconds(self, costs: dict[str, float]) -> float:
+    def seconds(self, costs: Mapping[str, float]) -> float:
         """Return how long these costs take at the current rates, the slowest rate deciding."""
         return max(
             (

@@ -50,7 +50,12 @@ class Misdirected:
 Verdict = Answered | Retry | Denied | Misdirected
 
 # Refused before any work was done: sending again is safe whatever the request.
-_REFUSED = {408: "request timeout", 425: "too early", 429: "too many requests", 503: "service unavailable"}
+_REFUSED = {
+    408: "request timeout",
+    425: "too early",
+    429: "too many requests",
+    503: "service unavailable",
+}
 # The server failed somewhere on the way: it may have applied the request first.
 _FAILED = {500: "server error", 502: "bad gateway", 504: "gateway timeout"}
 
@@ -61,11 +66,17 @@ def judge(response: Response) -> Verdict:
     if status in (401, 403):
         return Denied(f"HTTP {status}")
     if 300 <= status < 400:
-        return Misdirected(f"HTTP {status} redirects elsewhere; check the host of the connection")
+        return Misdirected(
+            f"HTTP {status} redirects elsewhere; check the host of the connection"
+        )
     if status in _REFUSED:
         return Retry(f"HTTP {status} {_REFUSED[status]}", retry_after(response))
     if status in _FAILED or status > 504:
-        return Retry(f"HTTP {status} {_FAILED.get(status, 'server error')}", retry_after(response), applied=True)
+        return Retry(
+            f"HTTP {status} {_FAILED.get(status, 'server error')}",
+            retry_after(response),
+            applied=True,
+        )
     return Answered()
 
 

@@ -1,0 +1,338 @@
+"""
+The rows a run has to look at, read by the delta of the sync.
+
+In: the model, the delta, the state of the last run. Out: :class:`Change` s from one cursor of the source, and the state
+behind them. The delta decides what is read; :mod:`~airflow_provider_census.sync.progress` keeps count.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.errors import ConfigError, StateError
+from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
+from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
+from airflow_provider_census.sync.progress import Change, Progress, digest
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+
+log = logging.getLogger(__name__)
+
+
+class Changes(Protocol):
+    """The rows of one run and the state behind them."""
+
+    def read(self) -> Iterator[Change]:
+        """Yield the rows to look at."""
+
+    def verdict(self, change: Change, record: Record | None) -> RowResult | None:
+        """Return how the row ends without being sent, None if it is to be sent. ``record`` is None if invalid."""
+
+    def settle(self, change: Change, result: RowResult) -> None:
+        """Take note of how a row ended."""
+
+    def finish(self) -> None:
+        """All rows were read and have settled."""
+
+    def state(self) -> State | None:
+        """Return what may be kept now, None for nothing."""
+
+    @property
+    def watermark(self) -> tuple[str, Any, Any] | None:
+        """Return the cursor column and its watermark before and now, None without one."""
+
+
+class Reader:
+    """The model bound to its source: queries in, rows out."""
+
+    def __init__(
+        self,
+        source: Source,
+        sql: ModelSql,
+        columns: Sequence[str],
+        key: str,
+        *,
+        lower: bool,
+    ) -> None:
+        self.source = source
+        self.sql = sql
+        self.columns = columns
+        self.key = key
+        self.lower = lower
+        self.key_at = columns.index(key)
+
+    def rows(self, query: Query) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of ``query``; the cursor is closed when the caller stops, however it stops."""
+        with closing(self.source.stream(query)) as batches:
+            for batch in batches:
+                yield from batch
+
+
+class FullRefreshChanges:
+    """Every row of the model, every time."""
+
+    watermark = None
+
+    def __init__(self, reader: Reader, before: State) -> None:
+        self._reader = reader
+        self._before = before
+
+    def read(self) -> Iterator[Change]:
+        """Yield every row."""
+        for row in self._reader.rows(
+            self._reader.sql.rows(self._reader.key, lower=self._reader.lower)
+        ):
+            yield Change(row, row[self._reader.key_at])
+
+    def verdict(self, change: Change, record: Record | None) -> RowResult | None:
+        """Every row is sent."""
+        return None
+
+    def settle(self, change: Change, result: RowResult) -> None:
+        """Nothing is remembered: the next run sends every row anyway."""
+
+    def finish(self) -> None:
+        """Nothing is remembered."""
+
+    def state(self) -> State:
+        """Return a state without memory of rows; it tells that there was a run."""
+        return replace(
+            self._before,
+            column="",
+            watermark=None,
+            settled=frozenset(),
+            owed=(),
+            owed_null_keys=False,
+        )
+
+
+class WatermarkChanges:
+    """
+    The rows at or above the watermark, then the owed ones by their keys.
+
+    :param since: the watermark to start from; None reads all rows.
+    :param skip: settle the rows at the highest cursor value without sending them (a baseline).
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        delta: Watermark,
+        before: State,
+        *,
+        behavior: Behavior,
+        since: Any,
+        skip: bool = False,
+        hold_uncertain: bool = False,
+    ) -> None:
+        self._reader = reader
+        self._delta = delta
+        self._column = resolve_column(delta.column, reader.columns)
+        self._cursor_at = reader.columns.index(self._column)
+        self._behavior = behavior
+        self._before = before
+        self._since = since
+        self._skip = skip
+        self._hold = hold_uncertain and behavior.adds
+        self._progress = Progress(
+            replace(before, column=self._column, watermark=since), lag=delta.lag
+        )
+        self._finished = False
+
+    @property
+    def watermark(self) -> tuple[str, Any, Any]:
+        """Return the cursor column and its watermark before and now."""
+        return self._column, self._before.watermark, self._progress.watermark
+
+    def read(self) -> Iterator[Change]:
+        """
+        Yield the rows of the delta in the order of their cursor, then the owed ones.
+
+        The owed ones are read last: a row that is also in the delta is left to them and sent with the newer values.
+        """
+        if self._skip:
+            yield from self._baseline()
+            return
+        yield from self._delta_rows(
+            self._lowered(self._since), leave_owed=self._since is not None
+        )
+        if self._since is not None:
+            yield from self._owed_rows()
+
+    def verdict(self, change: Change, record: Record | None) -> RowResult | None:
+        """Return ``unchanged`` for a row that arrived before, ``invalid`` for one without a cursor."""
+        if change.cursor is None and self._delta.on_null == "invalid":
+            return RowResult(Outcome.INVALID, f"the cursor {self._column} is NULL")
+        if record is None:
+            return RowResult(Outcome.SKIPPED, "baseline") if self._skip else None
+        change.digest = digest(record, by_key=self._behavior.adds)
+        if self._skip:
+            return RowResult(Outcome.SKIPPED, "baseline")
+        if (
+            self._since is not None
+            and not change.owed
+            and change.digest in self._before.settled
+        ):
+            return RowResult(Outcome.UNCHANGED)
+        return None
+
+    def settle(self, change: Change, result: RowResult) -> None:
+        """Remember the row as arrived or as owed."""
+        if change.cursor is None and not change.owed:
+            return  # read again by every run, whatever became of it
+        held = self._hold and result.outcome is Outcome.UNCERTAIN
+        if result.outcome.arrived or held:
+            self._progress.arrived(change)
+        else:
+            self._progress.owe(change)
+
+    def finish(self) -> None:
+        """Forget what the last run remembered and this one did not meet."""
+        self._finished = True
+        self._progress.complete()
+
+    def state(self) -> State | None:
+        """Return what is settled and owed so far. Half a baseline is none: the next run would send what it left out."""
+        return None if self._skip and not self._finished else self._progress.state()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
+        query = self._reader.sql.rows(
+            self._reader.key,
+            lower=self._reader.lower,
+            cursor=self._column,
+            since=since,
+            nulls=self._delta.on_null != "exclude",
+        )
+        for row in self._reader.rows(query):
+            change = self._change(row)
+            left = leave_owed and self._progress.was_owed(change.key)
+            if change.cursor is not None:
+                self._progress.open(change)
+                if left:
+                    self._progress.pass_over(change)
+            if not left:
+                yield change
+
+    def _owed_rows(self) -> Iterator[Change]:
+        owed, null_keys = self._before.owed, self._before.owed_null_keys
+        for query in self._reader.sql.by_keys(
+            self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower
+        ):
+            for row in self._reader.rows(query):
+                change = self._change(row, owed=True)
+                if self._progress.was_owed(change.key):
+                    yield change
+
+    def _baseline(self) -> Iterator[Change]:
+        highest = next(iter(self._reader.rows(self._reader.sql.highest(self._column))))[
+            0
+        ]
+        if highest is not None:
+            yield from self._delta_rows(self._lowered(highest), leave_owed=False)
+
+    def _change(self, row: Sequence[Any], *, owed: bool = False) -> Change:
+        cursor = row[self._cursor_at]
+        if isinstance(cursor, float) and math.isnan(cursor):
+            cursor = None
+        return Change(row, row[self._reader.key_at], cursor, owed)
+
+    def _lowered(self, value: Any) -> Any:
+        if self._delta.lag is None or value is None:
+            return value
+        try:
+            return value - self._delta.lag
+        except TypeError:
+            raise ConfigError(
+                f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; give "
+                f"a timedelta for dates and times, a number for numbers"
+            ) from None
+
+
+def open_changes(
+    delta: Delta,
+    reader: Reader,
+    destination: Destination,
+    *,
+    before: State | None,
+    lost: bool,
+    fingerprint: str,
+    full_refresh: bool,
+) -> Changes:
+    """
+    Return the rows of this run.
+
+    :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
+    :param fingerprint: of the mapping; another one than before sends everything again where that is harmless.
+    :raises StateError: the state speaks of something else, or is lost and the author wants to be told.
+    """
+    target = f"{destination.name}/{destination.object_name}"
+    if before is not None and before.target != target and not full_refresh:
+        raise StateError(
+            f"the state of this sync was written for {before.target}, not for {target}; give the sync another sync_id, "
+            f"or run it once with full_refresh=True to start over"
+        )
+    now = replace(before or State(target=target), target=target, mapping=fingerprint)
+    if isinstance(delta, FullRefresh):
+        return FullRefreshChanges(reader, now)
+    column = resolve_column(delta.column, reader.columns)
+    if before is not None and before.column != column:
+        log.warning(
+            "The last run followed the cursor %r, this one %r: its watermark is of no use.",
+            before.column,
+            column,
+        )
+        before, lost = None, True
+    options: dict[str, Any] = {
+        "behavior": destination.behavior,
+        "hold_uncertain": destination.on_uncertain == "hold",
+    }
+    if before is None:
+        start = State(target=target, mapping=fingerprint, sequence=now.sequence)
+        return WatermarkChanges(
+            reader,
+            delta,
+            start,
+            since=None,
+            skip=_skips(delta, lost, full_refresh),
+            **options,
+        )
+    resend = full_refresh
+    if (
+        before.mapping != fingerprint
+        and destination.behavior in _RESENT_WHEN_REMAPPED
+        and not full_refresh
+    ):
+        log.info("The mapping changed since the last run: all rows are sent again.")
+        resend = True
+    return WatermarkChanges(
+        reader, delta, now, since=None if resend else before.watermark, **options
+    )
+
+
+_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)
+
+
+def _skips(delta: Watermark, lost: bool, full_refresh: bool) -> bool:
+    """Return whether a run without state takes what is there as settled."""
+    if full_refresh:
+        return False
+    if not lost:
+        return delta.baseline == "skip"
+    if delta.on_missing == "fail":
+        raise StateError(
+            "this sync has run before, but its state is gone (on_missing='fail'); run it once with full_refresh=True, or "
+            "set on_missing to 'full' or 'now'"
+        )
+    log.warning(
+        "This sync has run before, but its state is gone; on_missing=%r decides.",
+        delta.on_missing,
+    )
+    return delta.on_missing == "now"

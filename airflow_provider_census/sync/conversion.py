@@ -1,0 +1,114 @@
+"""
+Database values as JSON values.
+
+What JSON has stays as it is; what it has not (dates, decimals) is converted the way the destination takes it; what it
+cannot hold (NaN, NUL, bytes) makes the row invalid, with the reason.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_census.errors import ConfigError
+
+if TYPE_CHECKING:
+    from airflow_provider_census.destinations.base import Destination
+
+
+class Converter:
+    """Converts the values of one destination. All methods raise ValueError with the reason."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+
+    def from_row(self, value: Any, path: str) -> Any:
+        """Return a column's value for the field at ``path``; its text cannot act as markup at the destination."""
+        return self._escaped(self.value(value, path), path, data=True)
+
+    def value(self, value: Any, path: str) -> Any:
+        """Return ``value`` as JSON."""
+        if value is None or isinstance(value, (bool, int)):
+            return value
+        if isinstance(value, str):
+            return self._text(value, path)
+        if isinstance(value, float) or (
+            isinstance(value, decimal.Decimal) and not value.is_finite()
+        ):
+            if not math.isfinite(value):
+                raise ValueError(f"{path}: {value} is not a number JSON can hold")
+            return float(value)
+        if isinstance(value, Mapping):
+            return {
+                self._text(str(k), path): self.value(v, path) for k, v in value.items()
+            }
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self.value(item, path) for item in value]
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            raise ValueError(
+                f"{path}: bytes have no JSON form; encode them in the model"
+            )
+        return self._destination.scalar(value, path)
+
+    def _text(self, text: str, path: str) -> str:
+        if "\x00" in text:
+            raise ValueError(f"{path}: the text holds a NUL character")
+        if len(text) > self._destination.max_record_bytes:
+            raise ValueError(
+                f"{path}: the text has {len(text):,} characters, a whole record may have "
+                f"{self._destination.max_record_bytes:,} bytes"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{path}: the text is not valid Unicode (a lone surrogate)"
+            ) from None
+        return text
+
+    def _escaped(self, value: Any, path: str, *, data: bool) -> Any:
+        """Escape text itself, and inside a JSON column the leaves named ``text``: the rest there is structure."""
+        if isinstance(value, str):
+            return self._destination.escape(value, path) if data else value
+        if isinstance(value, Mapping):
+            return {
+                k: self._escaped(v, path, data=k == "text") for k, v in value.items()
+            }
+        if isinstance(value, list):
+            return [self._escaped(item, path, data=data) for item in value]
+        return value
+
+
+def key_text(key: Any) -> str:
+    """
+    Return the text of a sync key.
+
+    Numbers without a fraction are written as integers: drivers return the same id as 7, 7.0 or Decimal("7").
+
+    :raises ValueError: this value cannot identify anything.
+    :raises ConfigError: no value of this type can; the model must cast the column.
+    """
+    if isinstance(key, str):
+        if "\x00" in key:
+            raise ValueError("the sync key holds a NUL character")
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "the sync key is not valid Unicode (a lone surrogate)"
+            ) from None
+        return key
+    if isinstance(key, bool) or not isinstance(
+        key, (int, float, decimal.Decimal, uuid.UUID)
+    ):
+        raise ConfigError(
+            f"a {type(key).__name__} cannot be a sync key; cast it in the model"
+        )
+    if isinstance(key, (float, decimal.Decimal)):
+        if not math.isfinite(key):
+            raise ValueError(f"{key} cannot be a sync key")
+        return str(int(key)) if key == int(key) else str(key)
+    return str(key)

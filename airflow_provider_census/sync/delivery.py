@@ -1,0 +1,202 @@
+"""
+Operations on their way to the destination.
+
+In: operations, lazily, each with a token of the caller. Out: every token with exactly one result, as soon as it is
+known. Batches are as large as the API takes, several are in flight, and no more operations are pulled than that needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from airflow_provider_census.destinations.base import Destination, Refused, encoded_size
+from airflow_provider_census.errors import AccountingError, Unanswered, Unavailable
+from airflow_provider_census.sync.values import Operation, Outcome, RowResult
+from airflow_provider_census.transport.client import Client
+
+Token = TypeVar("Token")
+
+# Batches that fail one after the other, with none answered in between, before the destination counts as down.
+_DOWN_AFTER = 5
+_MAX_OPEN_LANES = 32
+_MAX_REASON = 300
+
+
+@dataclass
+class _Lane(Generic[Token]):
+    """A batch being filled."""
+
+    items: list[tuple[Token, Operation]] = field(default_factory=list)
+    size: int = 2
+
+
+class Batcher(Generic[Token]):
+    """Groups operations that may travel together, up to the limits of the API."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+        self._lanes: dict[Hashable, _Lane[Token]] = {}
+
+    def add(
+        self, token: Token, operation: Operation
+    ) -> Iterator[list[tuple[Token, Operation]]]:
+        """Take an operation and yield the batches that are full because of it."""
+        key = self._destination.lane(operation)
+        lane = self._lanes.setdefault(key, _Lane())
+        most_bytes = self._destination.max_batch_bytes(operation)
+        if most_bytes is not None:
+            size = encoded_size(self._destination.payload(operation)) + 1
+            if lane.items and lane.size + size > most_bytes:
+                yield self._take(key)
+                lane = self._lanes.setdefault(key, _Lane())
+            lane.size += size
+        lane.items.append((token, operation))
+        if len(lane.items) >= self._destination.max_batch(operation):
+            yield self._take(key)
+        elif len(self._lanes) > _MAX_OPEN_LANES:
+            yield self._take(next(iter(self._lanes)))
+
+    def rest(self) -> Iterator[list[tuple[Token, Operation]]]:
+        """Yield what is left."""
+        for key in list(self._lanes):
+            yield self._take(key)
+
+    def _take(self, key: Hashable) -> list[tuple[Token, Operation]]:
+        return self._lanes.pop(key).items
+
+
+def deliver(
+    operations: Iterable[tuple[Token, Operation]],
+    destination: Destination,
+    client: Client,
+) -> Generator[list[tuple[Token, RowResult]], None, None]:
+    """
+    Send ``operations`` and yield each token with its result, a batch at a time, as they become known.
+
+    An error that ends the run (bad credentials, the source breaking off, a destination that is down) is raised after
+    the results of everything in flight were yielded: the caller knows all that is known.
+
+    :raises AuthError, ConfigError, Interrupted: sending cannot go on.
+    :raises Unavailable: the destination is down.
+    """
+    health = _Health()
+    in_flight: dict[Future[list[RowResult]], list[tuple[Token, Operation]]] = {}
+    failure: BaseException | None = None
+
+    def collect(*, until: int) -> Iterator[list[tuple[Token, RowResult]]]:
+        """Yield what has come back, waiting until at most ``until`` batches are in flight."""
+        nonlocal failure
+        while len(in_flight) > until:
+            done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
+            for future in done:
+                batch = in_flight.pop(future)
+                failed = future.exception()
+                if failed is not None:
+                    failure = failure or failed
+                    continue
+                yield list(
+                    zip((token for token, _ in batch), future.result(), strict=True)
+                )
+
+    with ThreadPoolExecutor(
+        destination.concurrency, thread_name_prefix="census-send"
+    ) as pool:
+        try:
+            for batch in _batches(operations, destination):
+                sent = pool.submit(
+                    _send,
+                    [operation for _, operation in batch],
+                    destination,
+                    client,
+                    health,
+                )
+                in_flight[sent] = batch
+                yield from collect(until=destination.concurrency - 1)
+                if failure is not None:
+                    break
+            yield from collect(until=0)
+        except Exception as error:  # the source broke off: what is in flight still has to be accounted for
+            failure = error
+            yield from collect(until=0)
+        except (
+            BaseException
+        ):  # the task is being ended: no retries, no waiting for a turn
+            client.stop()
+            raise
+    if failure is not None:
+        raise failure
+
+
+def _batches(
+    operations: Iterable[tuple[Token, Operation]], destination: Destination
+) -> Iterator[list[tuple[Token, Operation]]]:
+    batcher: Batcher[Token] = Batcher(destination)
+    for token, operation in operations:
+        yield from batcher.add(token, operation)
+    yield from batcher.rest()
+
+
+class _Health:
+    """Tells one refused record from a destination that is down."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def answered(self) -> None:
+        self._failures = 0
+
+    def failed(self, error: Unavailable) -> None:
+        self._failures += 1
+        if self._failures > _DOWN_AFTER:
+            raise Unavailable(f"the destination is down: {error}", status=error.status)
+
+
+def _send(
+    batch: Sequence[Operation],
+    destination: Destination,
+    client: Client,
+    health: _Health,
+) -> list[RowResult]:
+    """Return one result per operation; halve the batch until the record a refusal is about stands alone."""
+    redact = client.endpoint.redact
+    try:
+        results = client.run(destination.send(batch))
+    except Refused as error:
+        health.answered()
+        if len(batch) == 1:
+            return [
+                RowResult(
+                    Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status
+                )
+            ]
+        middle = len(batch) // 2
+        return [
+            result
+            for half in (batch[:middle], batch[middle:])
+            for result in _send(half, destination, client, health)
+        ]
+    except Unanswered as error:
+        return [
+            RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)
+        ] * len(batch)
+    except Unavailable as error:
+        health.failed(error)
+        return [
+            RowResult(Outcome.REJECTED, redact(str(error))[:_MAX_REASON], error.status)
+        ] * len(batch)
+    health.answered()
+    if len(results) != len(batch):
+        raise AccountingError(
+            f"{destination.name} gave {len(results)} results for {len(batch)} operations"
+        )
+    return [
+        RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
+        if result is None
+        else RowResult(
+            result.outcome, redact(result.reason)[:_MAX_REASON], result.status
+        )
+        for result in results
+    ]

@@ -1,0 +1,59 @@
+"""
+How a run finds what changed: the declarations a DAG author writes.
+
+Reading by them is the job of :mod:`~airflow_provider_census.sync.changes`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from airflow_provider_census.errors import ConfigError
+
+
+def _one_of(what: str, value: object, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise ConfigError.unknown(what, value, valid)
+
+
+@dataclass(frozen=True, slots=True)
+class FullRefresh:
+    """Every run sends every row of the model."""
+
+    name = "full_refresh"
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """
+    Every run reads the rows whose cursor reached the highest value that is settled, ties included.
+
+    :param column: the cursor: a model column that grows when a row changes (a timestamp, a serial number).
+    :param lag: read this much below the watermark again, for rows that are committed late; a timedelta for a date or
+        time cursor, a number for a number. Rows already settled are not sent again.
+    :param on_null: rows whose cursor is NULL are ``invalid``, ``include``d in every run, or ``exclude``d.
+    :param on_missing: when earlier runs were there but their state is gone: ``full`` refresh, start ``now``, ``fail``.
+    :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled.
+    :param state: where the state lives: ``auto`` or ``xcom``.
+    """
+
+    column: str
+    lag: dt.timedelta | float | None = None
+    on_null: str = "invalid"
+    on_missing: str = "full"
+    baseline: str = "send"
+    state: str = "auto"
+
+    name = "watermark"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str) or not self.column.strip():
+            raise ConfigError("Watermark needs the name of the cursor column")
+        _one_of("Watermark on_null", self.on_null, ("invalid", "include", "exclude"))
+        _one_of("Watermark on_missing", self.on_missing, ("full", "now", "fail"))
+        _one_of("Watermark baseline", self.baseline, ("send", "skip"))
+        _one_of("Watermark state", self.state, ("auto", "xcom"))
+
+
+Delta = FullRefresh | Watermark

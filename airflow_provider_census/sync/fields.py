@@ -1,0 +1,82 @@
+"""
+How the fields of a record are filled: the declarations a DAG author writes.
+
+Binding them to a model is the job of :mod:`~airflow_provider_census.sync.mapping`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """
+    A destination field filled from a model column.
+
+    :param null: what a NULL does: ``send`` it, ``skip`` the field, or ``reject`` (the row is invalid).
+    """
+
+    name: str
+    null: str = "send"
+
+    def __post_init__(self) -> None:
+        if self.null not in ("send", "skip", "reject"):
+            raise ConfigError.unknown(
+                f"null policy of Column {self.name!r}",
+                self.null,
+                ("send", "skip", "reject"),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A destination field with the same JSON value in every record."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAll:
+    """
+    Every column of the model, less the sync key, under its own name.
+
+    :param exclude: columns left out.
+    :param normalize: how names are written: ``snake_case``, ``camelCase``, ``Title Case``; None leaves them as they are.
+    :param prefix: put before every name (``traits.`` nests).
+    """
+
+    exclude: Sequence[str] = ()
+    normalize: str | None = None
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.normalize is not None and self.normalize not in _STYLES:
+            raise ConfigError.unknown("SyncAll normalize", self.normalize, _STYLES)
+
+    def field(self, column: str) -> str:
+        """Return the field name of a column."""
+        words = re.findall(
+            r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
+        ) or [column]
+        return self.prefix + (
+            _STYLES[self.normalize](words) if self.normalize else column
+        )
+
+
+_STYLES: Mapping[str, Callable[[list[str]], str]] = {
+    "snake_case": lambda words: "_".join(words).lower(),
+    "camelCase": lambda words: (
+        words[0].lower() + "".join(w.capitalize() for w in words[1:])
+    ),
+    "Title Case": lambda words: " ".join(w.capitalize() for w in words),
+}
+
+FieldSource = str | Column | Constant | Template
+MappingDeclaration = Mapping[str, FieldSource] | SyncAll

@@ -1,0 +1,220 @@
+"""
+Rows in the destination's terms.
+
+In: a row of the model. Out: a :class:`Record`, or an invalid :class:`RowResult` with the reason. Invariant: values of a
+row stay values; they are never pasted into text that something else interprets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.conversion import Converter, key_text
+from airflow_provider_census.sync.fields import (
+    Column,
+    Constant,
+    FieldSource,
+    MappingDeclaration,
+    SyncAll,
+)
+from airflow_provider_census.sync.model import resolve_column
+from airflow_provider_census.sync.paths import get, put
+from airflow_provider_census.sync.template import Template
+from airflow_provider_census.sync.values import Outcome, Record, RowResult
+
+if TYPE_CHECKING:
+    from airflow_provider_census.destinations.base import Destination
+
+_MISSING = object()
+
+_Reader = Callable[[Sequence[Any]], Any]
+
+
+class Mapper:
+    """
+    A mapping bound to the columns of a model and to a destination.
+
+    :param declared: destination field ← column, :class:`Constant` or :class:`Template`; or :class:`SyncAll`.
+    :param key_column: the model column that identifies a record.
+    :param columns: what the model returns, in order. Rows may have one value more: how often their key is there.
+    :raises ConfigError: a column, a field or a required field is missing, or two fields claim one place.
+    """
+
+    def __init__(
+        self,
+        declared: MappingDeclaration,
+        key_column: str,
+        columns: Sequence[str],
+        destination: Destination,
+    ) -> None:
+        self._columns = list(columns)
+        self._destination = destination
+        self._converter = Converter(destination)
+        self.key_column = resolve_column(key_column, self._columns)
+        self._key_at = self._columns.index(self.key_column)
+        self._all: SyncAll | None = declared if isinstance(declared, SyncAll) else None
+        readers = (
+            self._sync_all(declared)
+            if isinstance(declared, SyncAll)
+            else self._fields(declared)
+        )
+        self._readers = readers
+        self.fields = tuple(
+            dict.fromkeys(destination.home(f) if self._all else f for f in readers)
+        )
+        for path in self.fields:
+            destination.check_field(path)
+        self._refuse_overlaps()
+        self._required = self._check_required()
+        self.fingerprint = hashlib.blake2b(
+            repr((sorted(readers), declared, destination.identifier.name)).encode(),
+            digest_size=8,
+        ).hexdigest()
+
+    def __call__(self, row: Sequence[Any]) -> Record | RowResult:
+        """Return the record of ``row``, or why there is none."""
+        try:
+            key, text = self._key(row)
+            if self._all:
+                fields = self._destination.sync_all(
+                    {f: read(row) for f, read in self._readers.items()}
+                )
+            else:
+                fields = self._nest(row)
+            self._require(fields)
+        except ValueError as error:
+            return RowResult(Outcome.INVALID, str(error))
+        return Record(key, text, fields)
+
+    def key(self, row: Sequence[Any]) -> Any:
+        """Return the raw value of the sync key of ``row``."""
+        return row[self._key_at]
+
+    # --- binding ---------------------------------------------------------------------------------------------------
+
+    def _sync_all(self, declared: SyncAll) -> dict[str, _Reader]:
+        excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {
+            self.key_column
+        }
+        readers: dict[str, _Reader] = {}
+        for column in self._columns:
+            if column in excluded:
+                continue
+            field = declared.field(column)
+            if field in readers:
+                raise ConfigError(
+                    f"two columns of the model become the field {field!r}; exclude or rename one"
+                )
+            readers[field] = self._column(Column(column), field)
+        return readers
+
+    def _fields(self, declared: Mapping[str, FieldSource]) -> dict[str, _Reader]:
+        return {
+            field: self._reader(source, field) for field, source in declared.items()
+        }
+
+    def _reader(self, source: FieldSource, field: str) -> _Reader:
+        match source:
+            case str():
+                return self._column(Column(source), field)
+            case Column():
+                return self._column(source, field)
+            case Constant(value):
+                constant = self._constant(value, field)
+                return lambda _: constant
+            case Template():
+                render = source.bind(
+                    lambda name: self._position(name, f"template of {field!r}"),
+                    escape=lambda text: self._destination.escape(text, field),
+                    convert=lambda value: self._converter.value(value, field),
+                )
+                return lambda row: self._converter.value(render(row), field)
+        raise ConfigError(
+            f"mapping of {field!r}: a {type(source).__name__} is no source; give a column name, Column, Constant or "
+            f"Template"
+        )
+
+    def _constant(self, value: Any, field: str) -> Any:
+        try:
+            return self._converter.value(value, field)
+        except ValueError as error:
+            raise ConfigError(f"the constant of {error}") from None
+
+    def _column(self, column: Column, field: str) -> _Reader:
+        at = self._position(column.name, f"mapping of {field!r}")
+        convert = self._converter.from_row
+
+        def read(row: Sequence[Any]) -> Any:
+            value = row[at]
+            if value is None:
+                if column.null == "skip":
+                    return _MISSING
+                if column.null == "reject":
+                    raise ValueError(
+                        f"column {column.name} is NULL and the mapping of {field} does not allow it"
+                    )
+                return None
+            return convert(value, field)
+
+        return read
+
+    def _position(self, column: str, where: str) -> int:
+        try:
+            return self._columns.index(resolve_column(column, self._columns))
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+    def _refuse_overlaps(self) -> None:
+        for path in self.fields:
+            for other in self.fields:
+                if other.startswith(path + "."):
+                    raise ConfigError(
+                        f"the mapping fills {path!r} and {other!r}, one inside the other; keep one of them"
+                    )
+
+    def _check_required(self) -> list[tuple[str, ...]]:
+        groups = [
+            (r,) if isinstance(r, str) else r for r in self._destination.object.required
+        ]
+        present = {*self.fields, self._destination.identifier.name}
+        for group in groups:
+            if not any(name in present for name in group):
+                what = " or ".join(repr(name) for name in group)
+                raise ConfigError(
+                    f"the mapping must fill {what}: required for {self._destination.name} {self._destination.object.name}"
+                )
+        return [
+            group for group in groups if self._destination.identifier.name not in group
+        ]
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _key(self, row: Sequence[Any]) -> tuple[Any, str]:
+        key = row[self._key_at]
+        if key is None:
+            raise ValueError(f"the sync key {self.key_column} is NULL")
+        text = self._destination.identifier.normalise(key_text(key))
+        if not text.strip():
+            raise ValueError(f"the sync key {self.key_column} is empty")
+        copies = row[len(self._columns)] if len(row) > len(self._columns) else 1
+        if copies > 1:
+            raise ValueError(
+                f"the sync key stands in {copies} rows; none of them is sent"
+            )
+        return key, text
+
+    def _nest(self, row: Sequence[Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for path, read in self._readers.items():
+            value = read(row)
+            if value is not _MISSING:
+                put(fields, path, value)
+        return fields
+
+    def _require(self, fields: Mapping[str, Any]) -> None:
+        for group in self._required:
+            if all(get(fields, path) in (None, "") for path in group):
+                raise ValueError(f"required field {' or '.join(group)} is missing")

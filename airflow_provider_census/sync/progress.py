@@ -1,0 +1,164 @@
+"""
+How far a run has come.
+
+In: how each row ended. Out: at any moment the state that is true so far. Invariant: the watermark passes a row only when
+the row arrived or is owed; a crash at any point loses nothing, and what arrived is not read as new again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_provider_census.errors import ThresholdExceeded
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Record
+
+#: More rows than this are not owed by key: the run stops instead, and its state stays small.
+MAX_OWED = 2_000
+
+
+@dataclass(slots=True, eq=False)
+class Change:
+    """
+    One row to look at.
+
+    :param key: raw value of the sync key.
+    :param cursor: its cursor value; None where there is none.
+    :param owed: it was read by its key, because it did not arrive before.
+    :param digest: what is remembered of it once it arrived; set when its record is known.
+    """
+
+    row: Sequence[Any]
+    key: Any
+    cursor: Any = None
+    owed: bool = False
+    digest: bytes | None = None
+    closed: bool = False
+
+
+def digest(record: Record, *, by_key: bool) -> bytes:
+    """
+    Return 8 bytes that stand for a record that arrived.
+
+    :param by_key: the key alone decides (append, send); otherwise a changed record is another one.
+    """
+    content = (
+        record.id
+        if by_key
+        else json.dumps([record.id, record.fields], sort_keys=True, ensure_ascii=False)
+    )
+    return hashlib.blake2b(content.encode(), digest_size=8).digest()
+
+
+class Progress:
+    """
+    The memory of a run that follows a cursor.
+
+    Rows are opened in the order of their cursor and closed in any order. The watermark is the cursor of the last row
+    before the first one still open.
+
+    :param before: the state to go on from.
+    :param lag: how far below the watermark the next run reads again; what arrived is remembered from there on.
+    """
+
+    def __init__(self, before: State, *, lag: Any = None) -> None:
+        self._before = before
+        self._lag = lag
+        self._watermark = before.watermark
+        self._open: deque[Change] = deque()
+        # Digests by cursor value, in the order the source sorts them: its collation need not be Python's.
+        self._arrived: dict[Any, set[bytes]] = {}
+        # Debts of earlier runs, until this run has met the row; and those of this run.
+        self._old_debts = {str(key): key for key in before.owed}
+        self._old_null_debt = before.owed_null_keys
+        self._debts: dict[str, Any] = {}
+        self._null_debt = False
+        self._was_owed = frozenset(self._old_debts)
+        self._complete = False
+
+    def was_owed(self, key: Any) -> bool:
+        """Return whether the row with this key was owed when the run began: it is read by its key."""
+        return (
+            self._before.owed_null_keys if key is None else str(key) in self._was_owed
+        )
+
+    def open(self, change: Change) -> None:
+        """Take note of a row, in the order of the cursor."""
+        self._open.append(change)
+        self._arrived.setdefault(change.cursor, set())
+
+    def pass_over(self, change: Change) -> None:
+        """Close a row of the delta that will be read by its key."""
+        self._close(change)
+
+    def arrived(self, change: Change) -> None:
+        """Close a row for which nothing is left to do."""
+        if change.key is not None:
+            self._old_debts.pop(str(change.key), None)
+            self._debts.pop(str(change.key), None)
+        if change.digest is not None and change.cursor is not None:
+            self._arrived.setdefault(change.cursor, set()).add(change.digest)
+        self._close(change)
+
+    def owe(self, change: Change) -> None:
+        """
+        Close a row that did not arrive; it is read by its key from now on.
+
+        :raises ThresholdExceeded: there are too many to remember; the watermark stays below this row.
+        """
+        if change.key is None:
+            self._null_debt = True
+        else:
+            known = str(change.key) in self._debts or str(change.key) in self._old_debts
+            if not known and len(self._debts) + len(self._old_debts) >= MAX_OWED:
+                raise ThresholdExceeded(
+                    f"more than {MAX_OWED:,} rows did not arrive; the run stops here. What arrived is committed, the rest "
+                    f"is read again by the next run"
+                )
+            self._old_debts.pop(str(change.key), None)
+            self._debts[str(change.key)] = change.key
+        self._close(change)
+
+    def complete(self) -> None:
+        """Every row was read: what earlier runs remembered and this one did not meet is gone from the model."""
+        self._complete = True
+        self._old_debts.clear()
+        self._old_null_debt = False
+
+    def state(self) -> State:
+        """Return the state that is true now."""
+        kept = frozenset().union(*self._arrived.values())
+        return replace(
+            self._before,
+            watermark=self._watermark,
+            settled=kept if self._complete else kept | self._before.settled,
+            owed=(*self._old_debts.values(), *self._debts.values()),
+            owed_null_keys=self._null_debt or self._old_null_debt,
+        )
+
+    @property
+    def watermark(self) -> Any:
+        """Return the watermark as it stands."""
+        return self._watermark
+
+    def _close(self, change: Change) -> None:
+        change.closed = True
+        while self._open and self._open[0].closed:
+            self._advance(self._open.popleft().cursor)
+
+    def _advance(self, cursor: Any) -> None:
+        if cursor == self._watermark:
+            return
+        self._watermark = cursor
+        lowest = cursor if self._lag is None else cursor - self._lag
+        below = itertools.takewhile(
+            lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived
+        )
+        for value in list(below):
+            del self._arrived[value]

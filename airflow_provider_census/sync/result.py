@@ -1,0 +1,177 @@
+"""
+What a run did: counts that add up, samples of what went wrong, and whether that is more than the author allows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_census.errors import (
+    AccountingError,
+    ConfigError,
+    ThresholdExceeded,
+)
+from airflow_provider_census.sync.state import readable
+from airflow_provider_census.sync.values import Outcome, RowResult
+
+MAX_SAMPLES = 20
+_SAMPLED = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
+
+Limit = int | float | None
+
+
+@dataclass
+class Tally:
+    """Counts outcomes as they come in."""
+
+    read: int = 0
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    samples: dict[Outcome, list[dict[str, Any]]] = field(
+        default_factory=lambda: {o: [] for o in _SAMPLED}
+    )
+
+    def add(self, key: Any, result: RowResult) -> None:
+        """Count one row."""
+        self.counts[result.outcome] += 1
+        sample = self.samples.get(result.outcome)
+        if sample is not None and len(sample) < MAX_SAMPLES:
+            entry = {"key": readable(key), "reason": result.reason}
+            if result.outcome is not Outcome.INVALID:
+                entry["status"] = result.status
+            sample.append(entry)
+
+    @property
+    def tried(self) -> int:
+        """Rows that were not known to be settled already."""
+        return self.counts.total() - self.counts[Outcome.UNCHANGED]
+
+    def check(self) -> None:
+        """
+        Check that every row read has ended in an outcome.
+
+        :raises AccountingError: one is missing, or one was counted twice.
+        """
+        if self.counts.total() != self.read:
+            raise AccountingError(
+                f"{self.read} rows were read, {self.counts.total()} outcomes counted: this is a defect"
+            )
+
+    def stopped(self) -> None:
+        """The run ended early: rows that were read and not tried do not count; the next run reads them again."""
+        self.read = self.counts.total()
+
+    def exceeded(
+        self, max_invalid: Limit, max_rejected: Limit
+    ) -> ThresholdExceeded | None:
+        """Return the error for too many rows that did not arrive, None if they are within the limits."""
+        refused = self.counts[Outcome.REJECTED] + self.counts[Outcome.UNCERTAIN]
+        for what, count, limit in (
+            ("invalid", self.counts[Outcome.INVALID], max_invalid),
+            ("rejected", refused, max_rejected),
+        ):
+            if limit is None or count == 0:
+                continue
+            allowed = limit if isinstance(limit, int) else limit * self.tried
+            if count > allowed:
+                outcomes = (
+                    (Outcome.INVALID,)
+                    if what == "invalid"
+                    else (Outcome.REJECTED, Outcome.UNCERTAIN)
+                )
+                first = next(
+                    entry for outcome in outcomes for entry in self.samples[outcome]
+                )
+                return ThresholdExceeded(
+                    f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
+                    f"{int(allowed)}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
+                    f"these rows are read again and tried in every run until they arrive or leave the model"
+                )
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """
+    The result of a run, kept in XCom as ``return_value``.
+
+    :param watermark: column, value before and after the run; None without one.
+    :param requests: HTTP requests sent, retries included.
+    :param estimate: of a dry run: the requests and seconds the real run would take at the destination's limit.
+    """
+
+    destination: str
+    object: str
+    behavior: str
+    delta: str
+    dry_run: bool
+    tally: Tally
+    watermark: tuple[str, Any, Any] | None
+    requests: int
+    retries: int
+    seconds: float
+    estimate: dict[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value of the run."""
+        column, before, after = self.watermark or ("", None, None)
+        return {
+            "destination": self.destination,
+            "object": self.object,
+            "behavior": self.behavior,
+            "delta": self.delta,
+            "dry_run": self.dry_run,
+            "counts": {
+                **{o.value: self.tally.counts[o] for o in Outcome},
+                "read": self.tally.read,
+            },
+            "watermark": (
+                {"column": column, "before": readable(before), "after": readable(after)}
+                if self.watermark
+                else None
+            ),
+            **{
+                f"{outcome.value}_sample": entries
+                for outcome, entries in self.tally.samples.items()
+            },
+            "requests": self.requests,
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+            **({"estimate": self.estimate} if self.estimate else {}),
+        }
+
+
+def parse_limit(name: str, value: Any) -> Limit:
+    """
+    Return a ``max_…`` argument as a number: an int counts rows, a float is a share of them, None is no limit.
+
+    Rendered templates come as text: ``"5"``, ``"0.1"``, ``"None"``.
+
+    :raises ConfigError: it is none of these.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = (
+                None
+                if text.lower() in ("none", "")
+                else float(text)
+                if "." in text
+                else int(text)
+            )
+        except ValueError:
+            raise ConfigError(
+                f"{name}={text!r} is no number; give rows (5), a share (0.1) or None"
+            ) from None
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ConfigError(
+            f"{name}={value!r} is no limit; give rows (5), a share (0.1) or None"
+        )
+    if isinstance(value, float) and value > 1:
+        raise ConfigError(
+            f"{name}={value!r}: a share is at most 1.0; rows are given as an int"
+        )
+    return value

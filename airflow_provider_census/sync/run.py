@@ -1,0 +1,211 @@
+"""
+One run of a sync: model → delta → mapping → behavior → delivery → result.
+
+The order is: read, send, outcome of every record, commit. Whatever ends the run, what the destination accepted until
+then is committed first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.errors import CensusError
+from airflow_provider_census.sync.changes import Changes, Reader, open_changes
+from airflow_provider_census.sync.delivery import deliver
+from airflow_provider_census.sync.delta import Delta, FullRefresh
+from airflow_provider_census.sync.fields import MappingDeclaration
+from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.model import (
+    Model,
+    ModelSql,
+    Source,
+    check_columns,
+    resolve_column,
+)
+from airflow_provider_census.sync.pace import Pace
+from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.rehearsal import Rehearsal
+from airflow_provider_census.sync.result import Limit, RunResult, Tally
+from airflow_provider_census.sync.state import StateStore
+from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
+from airflow_provider_census.transport.client import Client
+
+_CHECKPOINT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """
+    A sync as its author describes it, with every name resolved.
+
+    :param key_column: model column of the sync key; the destination is bound to its identifier.
+    :param max_invalid: rows (int), share of the rows tried (float) or None for no limit; so is ``max_rejected``.
+    """
+
+    model: Model
+    destination: Destination
+    key_column: str
+    mapping: MappingDeclaration
+    delta: Delta = field(default_factory=FullRefresh)
+    max_invalid: Limit = 0
+    max_rejected: Limit = 0
+    dry_run: bool = False
+    full_refresh: bool = False
+
+
+def run_sync(
+    sync: Sync, source: Source, client: Client, store: StateStore
+) -> tuple[RunResult, CensusError | None]:
+    """
+    Run ``sync`` once.
+
+    :return: what was done, and the error that ended the run early or fails it, if any. What was accepted is committed
+        in both cases.
+    """
+    run = _Run(sync, source, client, store)
+    started = time.monotonic()
+    failure: CensusError | None = None
+    estimate: dict[str, float] | None = None
+    try:
+        run.prepare()
+        if sync.dry_run:
+            estimate = run.rehearse()
+        else:
+            run.execute()
+            failure = run.tally.exceeded(sync.max_invalid, sync.max_rejected)
+    except CensusError as error:
+        failure = error
+        run.tally.stopped()
+    return (
+        RunResult(
+            destination=sync.destination.name,
+            object=sync.destination.object_name,
+            behavior=sync.destination.behavior.value,
+            delta=sync.delta.name,
+            dry_run=sync.dry_run,
+            tally=run.tally,
+            watermark=run.watermark,
+            requests=client.traffic.requests,
+            retries=client.traffic.retries,
+            seconds=time.monotonic() - started,
+            estimate=estimate,
+        ),
+        failure,
+    )
+
+
+class _Run:
+    def __init__(
+        self, sync: Sync, source: Source, client: Client, store: StateStore
+    ) -> None:
+        self._sync = sync
+        self._source = source
+        self._client = client
+        self._store = store
+        self._changes: Changes | None = None
+        self._sequence = 0
+        self._fragile = False
+        self._saved_at = time.monotonic()
+        self.tally = Tally()
+
+    @property
+    def watermark(self) -> tuple[str, Any, Any] | None:
+        return self._changes.watermark if self._changes else None
+
+    def prepare(self) -> None:
+        """Check everything that can be checked before the first row: model, mapping, state, destination."""
+        sync, destination = self._sync, self._sync.destination
+        sql = ModelSql(
+            sync.model, dialect=self._source.dialect, paramstyle=self._source.paramstyle
+        )
+        columns = self._source.columns(sql.probe())
+        check_columns(columns)
+        key = resolve_column(sync.key_column, columns)
+        self._mapper = Mapper(sync.mapping, key, columns, destination)
+        reader = Reader(
+            self._source, sql, columns, key, lower=destination.identifier.lower
+        )
+        before = self._store.load()
+        self._sequence = before.sequence if before else 0
+        self._changes = open_changes(
+            sync.delta,
+            reader,
+            destination,
+            before=before,
+            lost=before is None and self._store.lost(),
+            fingerprint=self._mapper.fingerprint,
+            full_refresh=sync.full_refresh,
+        )
+        self._client.run(destination.prepare(self._mapper.fields))
+
+    def execute(self) -> None:
+        """Send what changed. The state is committed however this ends."""
+        assert self._changes is not None
+        pace = Pace(self._client, self._sync.destination)
+        try:
+            with closing(
+                deliver(self._operations(), self._sync.destination, self._client)
+            ) as batches:
+                for batch in batches:
+                    for change, result in batch:
+                        self._settle(change, result)
+                    self._checkpoint()
+                    pace.log(self.tally)
+            self._changes.finish()
+        finally:
+            self._save()
+        self.tally.check()
+
+    def rehearse(self) -> dict[str, float]:
+        """Count what would be sent, send nothing; return the requests and seconds it would take."""
+        rehearsal = Rehearsal(self._sync.destination, self._client)
+        for change, operation in self._operations():
+            self._settle(change, rehearsal.add(operation))
+        self.tally.check()
+        return rehearsal.finish(self.tally)
+
+    def _operations(self) -> Iterator[tuple[Change, Operation]]:
+        """Read, map and plan; rows that are not to be sent are settled right here."""
+        assert self._changes is not None
+        destination = self._sync.destination
+        for change in self._changes.read():
+            self.tally.read += 1
+            mapped = self._mapper(change.row)
+            record = mapped if isinstance(mapped, Record) else None
+            result = self._changes.verdict(change, record)
+            if result is None and record is not None:
+                operation = Operation(destination.behavior, record)
+                reason = destination.check(operation)
+                if reason is None:
+                    self._fragile = self._fragile or not destination.repeatable(
+                        operation
+                    )
+                    yield change, operation
+                    continue
+                result = RowResult(Outcome.INVALID, reason)
+            if result is None:
+                assert isinstance(mapped, RowResult)
+                result = mapped
+            self._settle(change, result)
+
+    def _settle(self, change: Change, result: RowResult) -> None:
+        assert self._changes is not None
+        self.tally.add(change.key, result)
+        self._changes.settle(change, result)
+
+    def _checkpoint(self) -> None:
+        """Commit now and then; after every batch where sending it again would double it."""
+        if self._fragile or time.monotonic() - self._saved_at >= _CHECKPOINT_S:
+            self._save()
+
+    def _save(self) -> None:
+        state = self._changes.state() if self._changes else None
+        if state is not None:
+            self._sequence += 1
+            self._store.save(replace(state, sequence=self._sequence))
+        self._saved_at = time.monotonic()

@@ -1,0 +1,206 @@
+"""
+What a sync remembers between runs, as a small JSON value.
+
+Invariant: a state says only what the destination accepted. It is written behind the outcomes, never ahead of them, and
+of several states of one sync the one with the greatest ``sequence`` is true, whatever the order Airflow lists them in.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+import math
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from airflow_provider_census.errors import StateError
+
+VERSION = 1
+_EXACT_INT = 2**53  # JSON numbers beyond it lose digits in some metadata databases
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """
+    The memory of one sync.
+
+    :param target: ``destination/object`` it speaks of; state of another target is not used.
+    :param sequence: grows with every save.
+    :param mapping: fingerprint of the mapping the rows were sent with.
+    :param column: the cursor column, empty where there is none.
+    :param watermark: rows with a lower cursor value are settled.
+    :param settled: digests of settled rows at or above the watermark (less the lag): the next run reads them again.
+    :param owed: keys of rows that did not arrive, to be read again by key.
+    :param owed_null_keys: whether rows without a key are among them.
+    """
+
+    target: str
+    sequence: int = 0
+    mapping: str = ""
+    column: str = ""
+    watermark: Any = None
+    settled: frozenset[bytes] = frozenset()
+    owed: tuple[Any, ...] = ()
+    owed_null_keys: bool = False
+    run_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value kept in XCom."""
+        return {
+            "version": VERSION,
+            "sequence": self.sequence,
+            "target": self.target,
+            "run_id": self.run_id,
+            "mapping": self.mapping,
+            "watermark": {"column": self.column, "value": encode(self.watermark)},
+            "settled": base64.b64encode(b"".join(sorted(self.settled))).decode(),
+            "owed": [encode(key) for key in self.owed],
+            "owed_null_keys": self.owed_null_keys,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> State:
+        """
+        Return the state in ``value``.
+
+        :raises StateError: it is not a state, or one of a newer version of this package.
+        """
+        try:
+            version = value["version"]
+            if version != VERSION:
+                raise StateError(
+                    f"state version {version} is not known here (known: {VERSION}); upgrade the package"
+                )
+            packed = base64.b64decode(value["settled"], validate=True)
+            return cls(
+                target=value["target"],
+                sequence=int(value["sequence"]),
+                mapping=value["mapping"],
+                column=value["watermark"]["column"],
+                watermark=decode(value["watermark"]["value"]),
+                settled=frozenset(
+                    packed[i : i + _DIGEST_BYTES]
+                    for i in range(0, len(packed), _DIGEST_BYTES)
+                ),
+                owed=tuple(decode(key) for key in value["owed"]),
+                owed_null_keys=bool(value["owed_null_keys"]),
+                run_id=value["run_id"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"the stored state is not readable ({type(error).__name__}); delete it to start over"
+            ) from None
+
+
+class StateStore(Protocol):
+    """Where the state of one sync lives."""
+
+    def load(self) -> State | None:
+        """
+        Return the newest state, None before the first run.
+
+        :raises StateError: there is one, but it cannot be read; or another run of the sync is under way.
+        """
+
+    def lost(self) -> bool:
+        """Return whether runs were there although :meth:`load` found no state."""
+
+    def save(self, state: State) -> None:
+        """Keep ``state`` so that it survives the end of this process."""
+
+
+class MemoryStore:
+    """A state that lives as long as the process: for tests, and for hooks used outside of a sync."""
+
+    def __init__(self, state: State | None = None) -> None:
+        self.value = state.to_json() if state else None
+
+    def load(self) -> State | None:
+        """Return the last saved state."""
+        return State.from_json(self.value) if self.value else None
+
+    def lost(self) -> bool:
+        """Memory that is gone leaves no trace."""
+        return False
+
+    def save(self, state: State) -> None:
+        """Keep ``state``."""
+        self.value = state.to_json()
+
+
+def newest(values: Iterable[Any]) -> State | None:
+    """Return the state with the greatest sequence among JSON values, skipping empty ones."""
+    states = [State.from_json(value) for value in values if value]
+    return max(states, key=lambda s: s.sequence, default=None)
+
+
+_ENCODERS: tuple[tuple[type, str, Any], ...] = (
+    (dt.datetime, "datetime", lambda v: v.isoformat()),
+    (dt.date, "date", lambda v: v.isoformat()),
+    (decimal.Decimal, "decimal", str),
+    (uuid.UUID, "uuid", str),
+    (bytes, "bytes", bytes.hex),
+)
+_DECODERS: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "text": lambda text: bytes.fromhex(text).decode("utf-8", "surrogatepass"),
+    "datetime": dt.datetime.fromisoformat,
+    "date": dt.date.fromisoformat,
+    "decimal": decimal.Decimal,
+    "uuid": uuid.UUID,
+    "bytes": bytes.fromhex,
+}
+
+
+def encode(value: Any) -> Any:
+    """
+    Return a database value as JSON that keeps its type: text, numbers and None as they are, others tagged.
+
+    :raises StateError: the type cannot be kept.
+    """
+    if (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and abs(value) > _EXACT_INT
+    ):
+        return {"int": str(value)}
+    if isinstance(value, str):
+        return (
+            value
+            if _storable(value)
+            else {"text": value.encode("utf-8", "surrogatepass").hex()}
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, (int, float)):
+        return value
+    for kind, tag, write in _ENCODERS:
+        if isinstance(value, kind):
+            return {tag: write(value)}
+    raise StateError(
+        f"a {type(value).__name__} cannot be a sync key or a cursor; cast it in the model"
+    )
+
+
+def _storable(text: str) -> bool:
+    """Return whether every metadata database takes the text in JSON: no NUL, no lone surrogate."""
+    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def decode(value: Any) -> Any:
+    """Return what :func:`encode` was given."""
+    if isinstance(value, Mapping):
+        ((tag, text),) = value.items()
+        return _DECODERS[tag](text)
+    return value
+
+
+def readable(value: Any) -> Any:
+    """Return a watermark or key for people: ISO text for dates, the value itself otherwise."""
+    encoded = encode(value)
+    return next(iter(encoded.values())) if isinstance(encoded, Mapping) else encoded
