@@ -29,9 +29,13 @@ class Catalogs:
     """All catalogs: ``fields`` by catalog, ``items`` by catalog and id."""
 
     def __init__(self) -> None:
-        fields = {"id": "string", "name": "string", "price": "number", "in_stock": "boolean", "updated_at": "time"}
-        self.fields: dict[str, dict[str, str]] = {"products": fields | {"details": "object", "tags": "array"}}
-        self.items: dict[str, dict[str, Item]] = {"products": {}}
+        self.fields: dict[str, dict[str, str]] = {}
+        self.items: dict[str, dict[str, Item]] = {}
+
+    def create(self, catalog: str, **fields: str) -> None:
+        """Create a catalog: types by field."""
+        self.fields[catalog] = {"id": "string", **fields}
+        self.items[catalog] = {}
 
     def listed(self) -> list[dict[str, Any]]:
         """Return the catalogs as Braze lists them."""

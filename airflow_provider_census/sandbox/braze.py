@@ -68,6 +68,15 @@ class BrazeSandbox(SandboxApi):
         self.events: list[dict[str, Any]] = []
         self.purchases: list[dict[str, Any]] = []
         self.catalogs = Catalogs()
+        self.catalogs.create(
+            "products",
+            name="string",
+            price="number",
+            in_stock="boolean",
+            updated_at="time",
+            details="object",
+            tags="array",
+        )
         self.max_objects = 75
         """Objects of one /users/track; some plans have 50."""
         self.max_bytes = 4_000_000
