@@ -63,7 +63,7 @@ class DbApiSource:
 
     def columns(self, query: Query) -> list[str]:
         """Return the names of the columns of ``query``."""
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(_connect(self._hook)) as connection, closing(connection.cursor()) as cursor:
             self._execute(connection, cursor, query)
             return [str(column[0]) for column in cursor.description]
 
@@ -74,7 +74,7 @@ class DbApiSource:
         :raises ConfigError: the database does not take the query, or cannot evaluate it.
         :raises Unavailable: the database failed.
         """
-        with closing(self._hook.get_conn()) as connection, closing(_cursor(connection)) as cursor:
+        with closing(_connect(self._hook)) as connection, closing(_cursor(connection)) as cursor:
             if hasattr(cursor, "arraysize"):  # DuckDB's has none
                 cursor.arraysize = batch_rows
             self._execute(connection, cursor, query)
@@ -119,6 +119,16 @@ class DbApiSource:
 def _dialect(name: str) -> str:
     name = _DIALECTS.get(name, name)
     return name if name in _KNOWN else ""
+
+
+def _connect(hook: DbApiHook) -> Any:
+    if hook.conn_type == "gcpbigquery":
+        # The cursor of Airflow's hook writes the values into the statement, dates without quotes, and returns
+        # timestamps as numbers. The one of Google's client library binds them, typed.
+        from google.cloud.bigquery import dbapi
+
+        return dbapi.connect(hook.get_client(project_id=hook.project_id, location=hook.location))
+    return hook.get_conn()
 
 
 def _cursor(connection: Any) -> Any:
