@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations.base import Refused, rejected
-from airflow_provider_census.errors import AuthError
+from airflow_provider_census.errors import AuthError, Unanswered, Unavailable
 from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
 from airflow_provider_census.transport.verdict import retry_after
@@ -90,8 +90,14 @@ def delete(identifier: str, who: Sequence[Any], objects: Sequence[Any], *, idemp
     gone = RowResult(Outcome.DELETED, status=response.status)
     if _body(response).get("deleted") == len(objects):
         return [gone] * len(objects)
-    # Fewer were queued, and the answer does not say which. Users that are not there settle themselves.
-    exists = yield from look_up(identifier, who)
+    # Fewer were queued, and the answer does not say which. Users that are not there settle themselves. A look-up that
+    # fails may not end the batch: the deletion went out, and by e-mail or phone it must not go out again.
+    try:
+        exists = yield from look_up(identifier, who)
+    except (AuthError, Refused, Unanswered, Unavailable) as error:
+        return [RowResult(Outcome.UNCERTAIN, f"Braze queued fewer deletions than it was asked for ({error})")] * len(
+            who
+        )
     return [gone if there is False else None for there in exists]
 
 

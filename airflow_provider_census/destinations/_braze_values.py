@@ -90,7 +90,7 @@ def item_problems(operation: Operation, catalogs: Mapping[str, frozenset[str]] |
     :param catalogs: the fields of each catalog; None where the key may not read them.
     """
     fields = operation.record.fields
-    catalog = fields["catalog_name"]
+    catalog = fields.get("catalog_name")
     for what, name in (("id", operation.record.id), ("catalog_name", catalog)):
         if not isinstance(name, str) or not _CATALOG_NAME.fullmatch(name):
             yield f"{what} must be 1 to 250 letters, digits, hyphens and underscores"
@@ -101,7 +101,7 @@ def item_problems(operation: Operation, catalogs: Mapping[str, frozenset[str]] |
     for name, value in fields.items():
         if name == "catalog_name":
             continue
-        if catalogs is not None and name not in catalogs.get(catalog, ()):
+        if catalogs is not None and name not in catalogs.get(str(catalog), ()):
             yield f"catalog {catalog!r} has no field {name!r}"
         yield from _item_value_problems(operation.behavior, name, value)
 

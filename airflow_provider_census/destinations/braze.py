@@ -172,7 +172,7 @@ class Braze(Destination):
 
     def lane(self, operation: Operation) -> Hashable:
         """Return what a request is for, and whether it may be repeated: one that may not would bind the others."""
-        catalog = operation.record.fields["catalog_name"] if self.object.name == "catalog_item" else None
+        catalog = operation.record.fields.get("catalog_name") if self.object.name == "catalog_item" else None
         return operation.behavior, self.repeatable(operation), catalog
 
     def max_batch(self, operation: Operation) -> int:

@@ -15,6 +15,7 @@ from airflow_provider_census.destinations.braze import Braze
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sandbox.braze import BrazeSandbox
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
@@ -452,6 +453,19 @@ def test_a_user_still_there_after_a_short_count_is_uncertain() -> None:
     assert outcomes(results) == [None, Outcome.DELETED]
 
 
+def test_a_deletion_whose_look_up_fails_is_uncertain_and_sent_once(
+    client: Client, sandbox: Sandbox, braze: BrazeSandbox
+) -> None:
+    braze.counts_unknown_deletes = False
+    braze.permissions = {"users.delete"}
+    destination = Braze("user", DELETE, "email", {"prioritization": ["identified"]})
+    (result,) = send(client, destination, operation(DELETE, "a@example.com"))
+    assert result is not None
+    assert result.outcome is Outcome.UNCERTAIN
+    assert "users.export.ids" in result.reason
+    assert len(sandbox.calls("braze", path="/users/delete")) == 1
+
+
 def test_a_refused_deletion_refuses_the_batch(client: Client) -> None:
     with pytest.raises(Refused, match="max number"):
         send(client, Braze("user", DELETE), *(operation(DELETE, str(n)) for n in range(51)))
@@ -618,6 +632,15 @@ def test_one_bad_item_refuses_the_batch_with_its_reason(client: Client, braze: B
     assert braze.catalogs.items["products"] == {}
 
 
+def test_the_items_beside_a_bad_one_arrive(client: Client, braze: BrazeSandbox) -> None:
+    batch = [item(UPSERT, str(n), **({"colour": "red"} if n == 33 else {"price": n})) for n in range(50)]
+    delivered = deliver(((op.record.id, op) for op in batch), Braze("catalog_item", UPSERT), client)
+    results = dict(pair for part in delivered for pair in part)
+    assert [id for id, result in results.items() if result.outcome is Outcome.REJECTED] == ["33"]
+    assert "do not exist in the catalog" in results["33"].reason
+    assert len(braze.catalogs.items["products"]) == 49
+
+
 def test_items_of_an_unknown_catalog_are_rejected_in_one_request(client: Client, sandbox: Sandbox) -> None:
     batch = [operation(UPSERT, str(n), catalog_name="none") for n in range(3)]
     results = send(client, Braze("catalog_item", UPSERT), *batch)
@@ -665,6 +688,7 @@ def deep(levels: int) -> Any:
         (item(UPSERT, "x" * 251), "id must be"),
         (operation(UPSERT, "1", catalog_name="my shop"), "catalog_name must be"),
         (operation(UPSERT, "1", catalog_name=7), "catalog_name must be"),
+        (operation(UPSERT, "1"), "catalog_name must be"),
         (item(UPSERT, "1", name="x" * 5001), "longer than 5000"),
         (item(UPSERT, "1", details={"a.b": 1}), "may not contain"),
         (item(UPSERT, "1", details={"$add": 1}), "may not contain"),
