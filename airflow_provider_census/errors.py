@@ -6,7 +6,8 @@ The errors of this package, grouped by who has to act.
     CensusError
     ├── ConfigError          the DAG author: a name, an option, a mapping or a model is wrong
     ├── AuthError            the owner of the connection: the destination does not accept the credentials
-    ├── StateError           the person on call: the state of the sync is unreadable, gone or in use
+    ├── StateError           the person on call: the state of the sync is unreadable or gone
+    ├── Busy                 nobody: another run of the same sync is under way; a later try will do
     ├── ThresholdExceeded    the owner of the data: more rows were refused than the author allows
     ├── Unavailable          nobody: the destination does not answer; the next try continues
     ├── Unanswered           (one request) sent, and no answer tells whether it was applied
@@ -29,14 +30,10 @@ class ConfigError(CensusError):
     """The sync is described wrongly. Raised before the first row is sent."""
 
     @classmethod
-    def unknown(
-        cls, what: str, value: object, valid: Iterable[object], *, where: str = ""
-    ) -> ConfigError:
+    def unknown(cls, what: str, value: object, valid: Iterable[object], *, where: str = "") -> ConfigError:
         """Build the one message for a name that is not among the valid ones."""
         names = ", ".join(repr(str(v)) for v in valid) or "none"
-        return cls(
-            f"{what} {value!r} is not known{f' {where}' if where else ''}; valid: {names}"
-        )
+        return cls(f"{what} {value!r} is not known{f' {where}' if where else ''}; valid: {names}")
 
 
 class AuthError(CensusError):
@@ -45,6 +42,10 @@ class AuthError(CensusError):
 
 class StateError(CensusError):
     """The state of the sync cannot be used."""
+
+
+class Busy(CensusError):
+    """Another run of the same sync is under way."""
 
 
 class ThresholdExceeded(CensusError):

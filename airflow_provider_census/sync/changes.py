@@ -85,9 +85,7 @@ class FullRefreshChanges:
 
     def read(self) -> Iterator[Change]:
         """Yield every row."""
-        for row in self._reader.rows(
-            self._reader.sql.rows(self._reader.key, lower=self._reader.lower)
-        ):
+        for row in self._reader.rows(self._reader.sql.rows(self._reader.key, lower=self._reader.lower)):
             yield Change(row, row[self._reader.key_at])
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
@@ -140,9 +138,7 @@ class WatermarkChanges:
         self._since = since
         self._skip = skip
         self._hold = hold_uncertain and behavior.adds
-        self._progress = Progress(
-            replace(before, column=self._column, watermark=since), lag=delta.lag
-        )
+        self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
         self._finished = False
 
     @property
@@ -159,9 +155,7 @@ class WatermarkChanges:
         if self._skip:
             yield from self._baseline()
             return
-        yield from self._delta_rows(
-            self._lowered(self._since), leave_owed=self._since is not None
-        )
+        yield from self._delta_rows(self._lowered(self._since), leave_owed=self._since is not None)
         if self._since is not None:
             yield from self._owed_rows()
 
@@ -174,11 +168,7 @@ class WatermarkChanges:
         change.digest = digest(record, by_key=self._behavior.adds)
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if (
-            self._since is not None
-            and not change.owed
-            and change.digest in self._before.settled
-        ):
+        if self._since is not None and not change.owed and change.digest in self._before.settled:
             return RowResult(Outcome.UNCHANGED)
         return None
 
@@ -223,18 +213,14 @@ class WatermarkChanges:
 
     def _owed_rows(self) -> Iterator[Change]:
         owed, null_keys = self._before.owed, self._before.owed_null_keys
-        for query in self._reader.sql.by_keys(
-            self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower
-        ):
+        for query in self._reader.sql.by_keys(self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower):
             for row in self._reader.rows(query):
                 change = self._change(row, owed=True)
                 if self._progress.was_owed(change.key):
                     yield change
 
     def _baseline(self) -> Iterator[Change]:
-        highest = next(iter(self._reader.rows(self._reader.sql.highest(self._column))))[
-            0
-        ]
+        highest = next(iter(self._reader.rows(self._reader.sql.highest(self._column))))[0]
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 
@@ -251,8 +237,8 @@ class WatermarkChanges:
             return value - self._delta.lag
         except TypeError:
             raise ConfigError(
-                f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; give "
-                f"a timedelta for dates and times, a number for numbers"
+                f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; "
+                f"give a timedelta for dates and times, a number for numbers"
             ) from None
 
 
@@ -305,16 +291,10 @@ def open_changes(
             **options,
         )
     resend = full_refresh
-    if (
-        before.mapping != fingerprint
-        and destination.behavior in _RESENT_WHEN_REMAPPED
-        and not full_refresh
-    ):
+    if before.mapping != fingerprint and destination.behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
         log.info("The mapping changed since the last run: all rows are sent again.")
         resend = True
-    return WatermarkChanges(
-        reader, delta, now, since=None if resend else before.watermark, **options
-    )
+    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, **options)
 
 
 _RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)
@@ -328,8 +308,8 @@ def _skips(delta: Watermark, lost: bool, full_refresh: bool) -> bool:
         return delta.baseline == "skip"
     if delta.on_missing == "fail":
         raise StateError(
-            "this sync has run before, but its state is gone (on_missing='fail'); run it once with full_refresh=True, or "
-            "set on_missing to 'full' or 'now'"
+            "this sync has run before, but its state is gone (on_missing='fail'); run it once with full_refresh=True, "
+            "or set on_missing to 'full' or 'now'"
         )
     log.warning(
         "This sync has run before, but its state is gone; on_missing=%r decides.",

@@ -27,7 +27,7 @@ class Converter:
 
     def from_row(self, value: Any, path: str) -> Any:
         """Return a column's value for the field at ``path``; its text cannot act as markup at the destination."""
-        return self._escaped(self.value(value, path), path, data=True)
+        return self._escaped(self.value(value, path), path)
 
     def value(self, value: Any, path: str) -> Any:
         """Return ``value`` as JSON."""
@@ -35,22 +35,16 @@ class Converter:
             return value
         if isinstance(value, str):
             return self._text(value, path)
-        if isinstance(value, float) or (
-            isinstance(value, decimal.Decimal) and not value.is_finite()
-        ):
+        if isinstance(value, float) or (isinstance(value, decimal.Decimal) and not value.is_finite()):
             if not math.isfinite(value):
                 raise ValueError(f"{path}: {value} is not a number JSON can hold")
             return float(value)
         if isinstance(value, Mapping):
-            return {
-                self._text(str(k), path): self.value(v, path) for k, v in value.items()
-            }
+            return {self._text(str(k), path): self.value(v, f"{path}.{k}") for k, v in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.value(item, path) for item in value]
         if isinstance(value, (bytes, bytearray, memoryview)):
-            raise ValueError(
-                f"{path}: bytes have no JSON form; encode them in the model"
-            )
+            raise ValueError(f"{path}: bytes have no JSON form; encode them in the model")
         return self._destination.scalar(value, path)
 
     def _text(self, text: str, path: str) -> str:
@@ -64,21 +58,17 @@ class Converter:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise ValueError(
-                f"{path}: the text is not valid Unicode (a lone surrogate)"
-            ) from None
+            raise ValueError(f"{path}: the text is not valid Unicode (a lone surrogate)") from None
         return text
 
-    def _escaped(self, value: Any, path: str, *, data: bool) -> Any:
-        """Escape text itself, and inside a JSON column the leaves named ``text``: the rest there is structure."""
+    def _escaped(self, value: Any, path: str) -> Any:
+        """Escape every text, the leaves of a JSON column by their own paths: the destination knows which are markup."""
         if isinstance(value, str):
-            return self._destination.escape(value, path) if data else value
+            return self._destination.escape(value, path)
         if isinstance(value, Mapping):
-            return {
-                k: self._escaped(v, path, data=k == "text") for k, v in value.items()
-            }
+            return {k: self._escaped(v, f"{path}.{k}") for k, v in value.items()}
         if isinstance(value, list):
-            return [self._escaped(item, path, data=data) for item in value]
+            return [self._escaped(item, path) for item in value]
         return value
 
 
@@ -97,16 +87,10 @@ def key_text(key: Any) -> str:
         try:
             key.encode()
         except UnicodeEncodeError:
-            raise ValueError(
-                "the sync key is not valid Unicode (a lone surrogate)"
-            ) from None
+            raise ValueError("the sync key is not valid Unicode (a lone surrogate)") from None
         return key
-    if isinstance(key, bool) or not isinstance(
-        key, (int, float, decimal.Decimal, uuid.UUID)
-    ):
-        raise ConfigError(
-            f"a {type(key).__name__} cannot be a sync key; cast it in the model"
-        )
+    if isinstance(key, bool) or not isinstance(key, (int, float, decimal.Decimal, uuid.UUID)):
+        raise ConfigError(f"a {type(key).__name__} cannot be a sync key; cast it in the model")
     if isinstance(key, (float, decimal.Decimal)):
         if not math.isfinite(key):
             raise ValueError(f"{key} cannot be a sync key")

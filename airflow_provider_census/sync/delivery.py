@@ -40,9 +40,7 @@ class Batcher(Generic[Token]):
         self._destination = destination
         self._lanes: dict[Hashable, _Lane[Token]] = {}
 
-    def add(
-        self, token: Token, operation: Operation
-    ) -> Iterator[list[tuple[Token, Operation]]]:
+    def add(self, token: Token, operation: Operation) -> Iterator[list[tuple[Token, Operation]]]:
         """Take an operation and yield the batches that are full because of it."""
         key = self._destination.lane(operation)
         lane = self._lanes.setdefault(key, _Lane())
@@ -97,13 +95,9 @@ def deliver(
                 if failed is not None:
                     failure = failure or failed
                     continue
-                yield list(
-                    zip((token for token, _ in batch), future.result(), strict=True)
-                )
+                yield list(zip((token for token, _ in batch), future.result(), strict=True))
 
-    with ThreadPoolExecutor(
-        destination.concurrency, thread_name_prefix="census-send"
-    ) as pool:
+    with ThreadPoolExecutor(destination.concurrency, thread_name_prefix="census-send") as pool:
         try:
             for batch in _batches(operations, destination):
                 sent = pool.submit(
@@ -121,9 +115,7 @@ def deliver(
         except Exception as error:  # the source broke off: what is in flight still has to be accounted for
             failure = error
             yield from collect(until=0)
-        except (
-            BaseException
-        ):  # the task is being ended: no retries, no waiting for a turn
+        except BaseException:  # the task is being ended: no retries, no waiting for a turn
             client.stop()
             raise
     if failure is not None:
@@ -167,36 +159,22 @@ def _send(
     except Refused as error:
         health.answered()
         if len(batch) == 1:
-            return [
-                RowResult(
-                    Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status
-                )
-            ]
+            return [RowResult(Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status)]
         middle = len(batch) // 2
         return [
-            result
-            for half in (batch[:middle], batch[middle:])
-            for result in _send(half, destination, client, health)
+            result for half in (batch[:middle], batch[middle:]) for result in _send(half, destination, client, health)
         ]
     except Unanswered as error:
-        return [
-            RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)
-        ] * len(batch)
+        return [RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
     except Unavailable as error:
         health.failed(error)
-        return [
-            RowResult(Outcome.REJECTED, redact(str(error))[:_MAX_REASON], error.status)
-        ] * len(batch)
+        return [RowResult(Outcome.REJECTED, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
     health.answered()
     if len(results) != len(batch):
-        raise AccountingError(
-            f"{destination.name} gave {len(results)} results for {len(batch)} operations"
-        )
+        raise AccountingError(f"{destination.name} gave {len(results)} results for {len(batch)} operations")
     return [
         RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
         if result is None
-        else RowResult(
-            result.outcome, redact(result.reason)[:_MAX_REASON], result.status
-        )
+        else RowResult(result.outcome, redact(result.reason)[:_MAX_REASON], result.status)
         for result in results
     ]

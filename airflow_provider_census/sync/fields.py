@@ -48,7 +48,7 @@ class SyncAll:
     Every column of the model, less the sync key, under its own name.
 
     :param exclude: columns left out.
-    :param normalize: how names are written: ``snake_case``, ``camelCase``, ``Title Case``; None leaves them as they are.
+    :param normalize: how names are written: ``snake_case``, ``camelCase``, ``Title Case``; None leaves them.
     :param prefix: put before every name (``traits.`` nests).
     """
 
@@ -62,21 +62,33 @@ class SyncAll:
 
     def field(self, column: str) -> str:
         """Return the field name of a column."""
-        words = re.findall(
-            r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
-        ) or [column]
-        return self.prefix + (
-            _STYLES[self.normalize](words) if self.normalize else column
-        )
+        words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)) or [column]
+        return self.prefix + (_STYLES[self.normalize](words) if self.normalize else column)
 
 
 _STYLES: Mapping[str, Callable[[list[str]], str]] = {
     "snake_case": lambda words: "_".join(words).lower(),
-    "camelCase": lambda words: (
-        words[0].lower() + "".join(w.capitalize() for w in words[1:])
-    ),
+    "camelCase": lambda words: words[0].lower() + "".join(w.capitalize() for w in words[1:]),
     "Title Case": lambda words: " ".join(w.capitalize() for w in words),
 }
 
 FieldSource = str | Column | Constant | Template
 MappingDeclaration = Mapping[str, FieldSource] | SyncAll
+
+
+def check_mapping(declared: object) -> None:
+    """
+    Check the form of a mapping; whether its names exist is checked against the model and the destination.
+
+    :raises ConfigError: it is neither a mapping nor ``SyncAll``, or a source in it is none.
+    """
+    if isinstance(declared, SyncAll):
+        return
+    if not isinstance(declared, Mapping):
+        raise ConfigError("mapping must be {destination field: source} or SyncAll(…)")
+    for field, source in declared.items():
+        if not isinstance(source, (str, Column, Constant, Template)):
+            raise ConfigError(
+                f"mapping of {field!r}: a {type(source).__name__} is no source; give a column name, Column, Constant "
+                f"or Template"
+            )

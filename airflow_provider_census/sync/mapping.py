@@ -19,6 +19,7 @@ from airflow_provider_census.sync.fields import (
     FieldSource,
     MappingDeclaration,
     SyncAll,
+    check_mapping,
 )
 from airflow_provider_census.sync.model import resolve_column
 from airflow_provider_census.sync.paths import get, put
@@ -50,21 +51,16 @@ class Mapper:
         columns: Sequence[str],
         destination: Destination,
     ) -> None:
+        check_mapping(declared)
         self._columns = list(columns)
         self._destination = destination
         self._converter = Converter(destination)
         self.key_column = resolve_column(key_column, self._columns)
         self._key_at = self._columns.index(self.key_column)
         self._all: SyncAll | None = declared if isinstance(declared, SyncAll) else None
-        readers = (
-            self._sync_all(declared)
-            if isinstance(declared, SyncAll)
-            else self._fields(declared)
-        )
+        readers = self._sync_all(declared) if isinstance(declared, SyncAll) else self._fields(declared)
         self._readers = readers
-        self.fields = tuple(
-            dict.fromkeys(destination.home(f) if self._all else f for f in readers)
-        )
+        self.fields = tuple(dict.fromkeys(destination.home(f) if self._all else f for f in readers))
         for path in self.fields:
             destination.check_field(path)
         self._refuse_overlaps()
@@ -79,9 +75,7 @@ class Mapper:
         try:
             key, text = self._key(row)
             if self._all:
-                fields = self._destination.sync_all(
-                    {f: read(row) for f, read in self._readers.items()}
-                )
+                fields = self._destination.sync_all({f: read(row) for f, read in self._readers.items()})
             else:
                 fields = self._nest(row)
             self._require(fields)
@@ -96,25 +90,19 @@ class Mapper:
     # --- binding ---------------------------------------------------------------------------------------------------
 
     def _sync_all(self, declared: SyncAll) -> dict[str, _Reader]:
-        excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {
-            self.key_column
-        }
+        excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {self.key_column}
         readers: dict[str, _Reader] = {}
         for column in self._columns:
             if column in excluded:
                 continue
             field = declared.field(column)
             if field in readers:
-                raise ConfigError(
-                    f"two columns of the model become the field {field!r}; exclude or rename one"
-                )
+                raise ConfigError(f"two columns of the model become the field {field!r}; exclude or rename one")
             readers[field] = self._column(Column(column), field)
         return readers
 
     def _fields(self, declared: Mapping[str, FieldSource]) -> dict[str, _Reader]:
-        return {
-            field: self._reader(source, field) for field, source in declared.items()
-        }
+        return {field: self._reader(source, field) for field, source in declared.items()}
 
     def _reader(self, source: FieldSource, field: str) -> _Reader:
         match source:
@@ -132,10 +120,6 @@ class Mapper:
                     convert=lambda value: self._converter.value(value, field),
                 )
                 return lambda row: self._converter.value(render(row), field)
-        raise ConfigError(
-            f"mapping of {field!r}: a {type(source).__name__} is no source; give a column name, Column, Constant or "
-            f"Template"
-        )
 
     def _constant(self, value: Any, field: str) -> Any:
         try:
@@ -153,9 +137,7 @@ class Mapper:
                 if column.null == "skip":
                     return _MISSING
                 if column.null == "reject":
-                    raise ValueError(
-                        f"column {column.name} is NULL and the mapping of {field} does not allow it"
-                    )
+                    raise ValueError(f"column {column.name} is NULL and the mapping of {field} does not allow it")
                 return None
             return convert(value, field)
 
@@ -176,19 +158,16 @@ class Mapper:
                     )
 
     def _check_required(self) -> list[tuple[str, ...]]:
-        groups = [
-            (r,) if isinstance(r, str) else r for r in self._destination.object.required
-        ]
+        groups = [(r,) if isinstance(r, str) else r for r in self._destination.object.required]
         present = {*self.fields, self._destination.identifier.name}
         for group in groups:
             if not any(name in present for name in group):
                 what = " or ".join(repr(name) for name in group)
                 raise ConfigError(
-                    f"the mapping must fill {what}: required for {self._destination.name} {self._destination.object.name}"
+                    f"the mapping must fill {what}: required for {self._destination.name} "
+                    f"{self._destination.object.name}"
                 )
-        return [
-            group for group in groups if self._destination.identifier.name not in group
-        ]
+        return [group for group in groups if self._destination.identifier.name not in group]
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -201,9 +180,7 @@ class Mapper:
             raise ValueError(f"the sync key {self.key_column} is empty")
         copies = row[len(self._columns)] if len(row) > len(self._columns) else 1
         if copies > 1:
-            raise ValueError(
-                f"the sync key stands in {copies} rows; none of them is sent"
-            )
+            raise ValueError(f"the sync key stands in {copies} rows; none of them is sent")
         return key, text
 
     def _nest(self, row: Sequence[Any]) -> dict[str, Any]:

@@ -58,9 +58,7 @@ class Query:
     """A statement and the values bound to it; None where there are none, so that a literal ``%`` needs no doubling."""
 
     sql: str
-    parameters: tuple[Any, ...] | dict[str, Any] | None = field(
-        default=None, repr=False
-    )
+    parameters: tuple[Any, ...] | dict[str, Any] | None = field(default=None, repr=False)
 
 
 class Source(Protocol):
@@ -80,9 +78,7 @@ class Source(Protocol):
     def columns(self, query: Query) -> list[str]:
         """Return the names of the columns of ``query``."""
 
-    def stream(
-        self, query: Query, batch_rows: int = 1000
-    ) -> Generator[Sequence[tuple[Any, ...]], None, None]:
+    def stream(self, query: Query, batch_rows: int = 1000) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         """Yield the rows in batches that are not empty. Exhausted or closed, it holds nothing open."""
 
 
@@ -98,22 +94,14 @@ class ModelSql:
     :raises ConfigError: the text is not one SELECT, or its parameters are not of the form the driver takes.
     """
 
-    def __init__(
-        self, model: Model, *, dialect: str = "", paramstyle: str = "qmark"
-    ) -> None:
+    def __init__(self, model: Model, *, dialect: str = "", paramstyle: str = "qmark") -> None:
         self._dialect = dialect
         self._head, self._body = _split(model.sql, dialect)
         self._given = model.parameters or ()
         positional, named = _MARKERS[paramstyle]
         self._marker = positional if not isinstance(self._given, Mapping) else None
-        if (
-            self._marker is None
-            and self._given
-            and not isinstance(self._given, Mapping)
-        ):
-            raise ConfigError(
-                "this database binds parameters by name; give the model's parameters as a dict"
-            )
+        if self._marker is None and self._given and not isinstance(self._given, Mapping):
+            raise ConfigError("this database binds parameters by name; give the model's parameters as a dict")
         self._named = "${}" if paramstyle == "qmark" and dialect == "duckdb" else named
         self._percent = "%" in named
 
@@ -184,17 +172,13 @@ class ModelSql:
 
     def _read(self, key: str, lower: bool, *clauses: str | _Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
-        return self._compose(
-            f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses
-        )
+        return self._compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
 
     def _same(self, key: str, lower: bool) -> str:
         """Return an expression that is equal for keys the destination holds for one."""
         column = exp.column(key, quoted=True)
         if lower:
-            return exp.Lower(this=exp.Trim(this=exp.cast(column, "text"))).sql(
-                self._dialect
-            )
+            return exp.Lower(this=exp.Trim(this=exp.cast(column, "text"))).sql(self._dialect)
         exact = _EXACT_TYPES.get(self._dialect)
         return f"CAST({self.quote(key)} AS {exact})" if exact else self.quote(key)
 
@@ -208,12 +192,8 @@ class ModelSql:
         names = iter(ours)
         # Drivers with % markers look for them as soon as anything is bound; authors who bind double theirs already.
         double = self._percent and bool(bound or self._given)
-        body = (
-            self._body.replace("%", "%%") if double and not self._given else self._body
-        )
-        head = (
-            self._head.replace("%", "%%") if double and not self._given else self._head
-        )
+        body = self._body.replace("%", "%%") if double and not self._given else self._body
+        head = self._head.replace("%", "%%") if double and not self._given else self._head
         text = [head]
         for part in parts:
             if isinstance(part, _Bound):
@@ -224,9 +204,7 @@ class ModelSql:
                 text.append(part.replace("%", "%%") if double else part)
         return Query("".join(text), self._join(bound, ours))
 
-    def _join(
-        self, bound: list[Any], ours: dict[str, Any]
-    ) -> tuple[Any, ...] | dict[str, Any] | None:
+    def _join(self, bound: list[Any], ours: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any] | None:
         if not bound and not self._given:
             return None
         if self._marker is not None:
@@ -240,17 +218,11 @@ def check_columns(columns: Sequence[str]) -> None:
 
     :raises ConfigError: two have the same name, or one has a name of ours.
     """
-    twice = ", ".join(
-        repr(name) for name, count in Counter(columns).items() if count > 1
-    )
+    twice = ", ".join(repr(name) for name, count in Counter(columns).items() if count > 1)
     if twice:
-        raise ConfigError(
-            f"the model has more than one column named {twice}; rename one in the SQL"
-        )
+        raise ConfigError(f"the model has more than one column named {twice}; rename one in the SQL")
     if COPIES in map(str.lower, columns):
-        raise ConfigError(
-            f"the model has a column {COPIES!r}; the name is taken, rename it in the SQL"
-        )
+        raise ConfigError(f"the model has a column {COPIES!r}; the name is taken, rename it in the SQL")
 
 
 def resolve_column(name: str, columns: Sequence[str]) -> str:
@@ -264,9 +236,7 @@ def resolve_column(name: str, columns: Sequence[str]) -> str:
     near = [column for column in columns if column.lower() == name.lower()]
     if len(near) == 1:
         return near[0]
-    raise ConfigError.unknown(
-        "column", name, near or columns, where="in the model" if not near else "exactly"
-    )
+    raise ConfigError.unknown("column", name, near or columns, where="in the model" if not near else "exactly")
 
 
 def _split(sql: str, dialect: str) -> tuple[str, str]:
@@ -290,26 +260,20 @@ def _split(sql: str, dialect: str) -> tuple[str, str]:
 
 def _check_single_select(tokens: Sequence[Token]) -> None:
     kinds = [token.token_type for token in tokens]
-    statement = list(
-        itertools.dropwhile(lambda kind: kind is TokenType.SEMICOLON, reversed(kinds))
-    )
+    statement = list(itertools.dropwhile(lambda kind: kind is TokenType.SEMICOLON, reversed(kinds)))
     if not statement:
         raise ConfigError("the model is empty; write one SELECT")
     if TokenType.SEMICOLON in statement:
         raise ConfigError("the model has more than one statement; write one SELECT")
     if kinds[0] not in (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN):
-        raise ConfigError(
-            f"the model starts with {tokens[0].text!r}; it must be one SELECT (or WITH … SELECT)"
-        )
+        raise ConfigError(f"the model starts with {tokens[0].text!r}; it must be one SELECT (or WITH … SELECT)")
 
 
 def _main_select(tokens: Sequence[Token]) -> int:
     """Return where the SELECT behind the common table expressions starts."""
     depth = 0
     for token in tokens:
-        depth += (token.token_type is TokenType.L_PAREN) - (
-            token.token_type is TokenType.R_PAREN
-        )
+        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
         if depth == 0 and token.token_type is TokenType.SELECT:
             return int(token.start)
     raise ConfigError("the model has WITH and no SELECT behind it")

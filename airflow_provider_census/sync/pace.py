@@ -32,11 +32,7 @@ class Pace:
         if passed < _EVERY_S:
             return
         rows, requests = tally.counts.total(), self._client.traffic.requests
-        share = (
-            f", {(requests - self._requests) / passed / self._limit:.0%} of the limit"
-            if self._limit
-            else ""
-        )
+        share = f", {(requests - self._requests) / passed / self._limit:.0%} of the limit" if self._limit else ""
         log.info(
             "%s: %d rows done in %.0f s, %.1f rows/s%s; %d rejected, %d invalid, %d retries",
             self._what,

@@ -1,8 +1,8 @@
 """
 How far a run has come.
 
-In: how each row ended. Out: at any moment the state that is true so far. Invariant: the watermark passes a row only when
-the row arrived or is owed; a crash at any point loses nothing, and what arrived is not read as new again.
+In: how each row ended. Out: at any moment the state that is true so far. Invariant: the watermark passes a row only
+when the row arrived or is owed; a crash at any point loses nothing, and what arrived is not read as new again.
 """
 
 from __future__ import annotations
@@ -48,11 +48,7 @@ def digest(record: Record, *, by_key: bool) -> bytes:
 
     :param by_key: the key alone decides (append, send); otherwise a changed record is another one.
     """
-    content = (
-        record.id
-        if by_key
-        else json.dumps([record.id, record.fields], sort_keys=True, ensure_ascii=False)
-    )
+    content = record.id if by_key else json.dumps([record.id, record.fields], sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(content.encode(), digest_size=8).digest()
 
 
@@ -84,9 +80,7 @@ class Progress:
 
     def was_owed(self, key: Any) -> bool:
         """Return whether the row with this key was owed when the run began: it is read by its key."""
-        return (
-            self._before.owed_null_keys if key is None else str(key) in self._was_owed
-        )
+        return self._before.owed_null_keys if key is None else str(key) in self._was_owed
 
     def open(self, change: Change) -> None:
         """Take note of a row, in the order of the cursor."""
@@ -118,8 +112,8 @@ class Progress:
             known = str(change.key) in self._debts or str(change.key) in self._old_debts
             if not known and len(self._debts) + len(self._old_debts) >= MAX_OWED:
                 raise ThresholdExceeded(
-                    f"more than {MAX_OWED:,} rows did not arrive; the run stops here. What arrived is committed, the rest "
-                    f"is read again by the next run"
+                    f"more than {MAX_OWED:,} rows did not arrive; the run stops here. What arrived is committed, the "
+                    f"rest is read again by the next run"
                 )
             self._old_debts.pop(str(change.key), None)
             self._debts[str(change.key)] = change.key
@@ -157,8 +151,6 @@ class Progress:
             return
         self._watermark = cursor
         lowest = cursor if self._lag is None else cursor - self._lag
-        below = itertools.takewhile(
-            lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived
-        )
+        below = itertools.takewhile(lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived)
         for value in list(below):
             del self._arrived[value]

@@ -40,9 +40,7 @@ class Rehearsal:
     def add(self, operation: Operation) -> RowResult:
         """Take an operation and return how it should end if the destination has nothing against it."""
         if len(self._samples) < _SAMPLES:
-            payload = json.dumps(
-                self._destination.payload(operation), ensure_ascii=False, indent=2
-            )
+            payload = json.dumps(self._destination.payload(operation), ensure_ascii=False, indent=2)
             self._samples.append(self._client.endpoint.redact(payload))
         for batch in self._batcher.add(None, operation):
             self._count([op for _, op in batch])
@@ -54,10 +52,7 @@ class Rehearsal:
             self._count([op for _, op in batch])
         requests = math.ceil(sum(self._costs.values()))
         seconds = self._client.limiter.seconds(self._costs)
-        counts = (
-            ", ".join(f"{n} {o.value}" for o, n in tally.counts.items() if n)
-            or "nothing"
-        )
+        counts = ", ".join(f"{n} {o.value}" for o, n in tally.counts.items() if n) or "nothing"
         log.info(
             "Dry run, nothing was sent. %d rows read; expected: %s. About %d requests, %.0f s or more at the "
             "destination's limit.\nSample payloads (%d):\n%s",

@@ -28,9 +28,7 @@ class Tally:
 
     read: int = 0
     counts: Counter[Outcome] = field(default_factory=Counter)
-    samples: dict[Outcome, list[dict[str, Any]]] = field(
-        default_factory=lambda: {o: [] for o in _SAMPLED}
-    )
+    samples: dict[Outcome, list[dict[str, Any]]] = field(default_factory=lambda: {o: [] for o in _SAMPLED})
 
     def add(self, key: Any, result: RowResult) -> None:
         """Count one row."""
@@ -62,9 +60,7 @@ class Tally:
         """The run ended early: rows that were read and not tried do not count; the next run reads them again."""
         self.read = self.counts.total()
 
-    def exceeded(
-        self, max_invalid: Limit, max_rejected: Limit
-    ) -> ThresholdExceeded | None:
+    def exceeded(self, max_invalid: Limit, max_rejected: Limit) -> ThresholdExceeded | None:
         """Return the error for too many rows that did not arrive, None if they are within the limits."""
         refused = self.counts[Outcome.REJECTED] + self.counts[Outcome.UNCERTAIN]
         for what, count, limit in (
@@ -75,14 +71,8 @@ class Tally:
                 continue
             allowed = limit if isinstance(limit, int) else limit * self.tried
             if count > allowed:
-                outcomes = (
-                    (Outcome.INVALID,)
-                    if what == "invalid"
-                    else (Outcome.REJECTED, Outcome.UNCERTAIN)
-                )
-                first = next(
-                    entry for outcome in outcomes for entry in self.samples[outcome]
-                )
+                outcomes = (Outcome.INVALID,) if what == "invalid" else (Outcome.REJECTED, Outcome.UNCERTAIN)
+                first = next(entry for outcome in outcomes for entry in self.samples[outcome])
                 return ThresholdExceeded(
                     f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
                     f"{int(allowed)}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
@@ -127,14 +117,9 @@ class RunResult:
                 "read": self.tally.read,
             },
             "watermark": (
-                {"column": column, "before": readable(before), "after": readable(after)}
-                if self.watermark
-                else None
+                {"column": column, "before": readable(before), "after": readable(after)} if self.watermark else None
             ),
-            **{
-                f"{outcome.value}_sample": entries
-                for outcome, entries in self.tally.samples.items()
-            },
+            **{f"{outcome.value}_sample": entries for outcome, entries in self.tally.samples.items()},
             "requests": self.requests,
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
@@ -153,25 +138,13 @@ def parse_limit(name: str, value: Any) -> Limit:
     if isinstance(value, str):
         text = value.strip()
         try:
-            value = (
-                None
-                if text.lower() in ("none", "")
-                else float(text)
-                if "." in text
-                else int(text)
-            )
+            value = None if text.lower() in ("none", "") else float(text) if "." in text else int(text)
         except ValueError:
-            raise ConfigError(
-                f"{name}={text!r} is no number; give rows (5), a share (0.1) or None"
-            ) from None
+            raise ConfigError(f"{name}={text!r} is no number; give rows (5), a share (0.1) or None") from None
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise ConfigError(
-            f"{name}={value!r} is no limit; give rows (5), a share (0.1) or None"
-        )
+        raise ConfigError(f"{name}={value!r} is no limit; give rows (5), a share (0.1) or None")
     if isinstance(value, float) and value > 1:
-        raise ConfigError(
-            f"{name}={value!r}: a share is at most 1.0; rows are given as an int"
-        )
+        raise ConfigError(f"{name}={value!r}: a share is at most 1.0; rows are given as an int")
     return value

@@ -58,9 +58,7 @@ class Sync:
     full_refresh: bool = False
 
 
-def run_sync(
-    sync: Sync, source: Source, client: Client, store: StateStore
-) -> tuple[RunResult, CensusError | None]:
+def run_sync(sync: Sync, source: Source, client: Client, store: StateStore) -> tuple[RunResult, CensusError | None]:
     """
     Run ``sync`` once.
 
@@ -100,9 +98,7 @@ def run_sync(
 
 
 class _Run:
-    def __init__(
-        self, sync: Sync, source: Source, client: Client, store: StateStore
-    ) -> None:
+    def __init__(self, sync: Sync, source: Source, client: Client, store: StateStore) -> None:
         self._sync = sync
         self._source = source
         self._client = client
@@ -120,16 +116,12 @@ class _Run:
     def prepare(self) -> None:
         """Check everything that can be checked before the first row: model, mapping, state, destination."""
         sync, destination = self._sync, self._sync.destination
-        sql = ModelSql(
-            sync.model, dialect=self._source.dialect, paramstyle=self._source.paramstyle
-        )
+        sql = ModelSql(sync.model, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
         columns = self._source.columns(sql.probe())
         check_columns(columns)
         key = resolve_column(sync.key_column, columns)
         self._mapper = Mapper(sync.mapping, key, columns, destination)
-        reader = Reader(
-            self._source, sql, columns, key, lower=destination.identifier.lower
-        )
+        reader = Reader(self._source, sql, columns, key, lower=destination.identifier.lower)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
         self._changes = open_changes(
@@ -148,9 +140,7 @@ class _Run:
         assert self._changes is not None
         pace = Pace(self._client, self._sync.destination)
         try:
-            with closing(
-                deliver(self._operations(), self._sync.destination, self._client)
-            ) as batches:
+            with closing(deliver(self._operations(), self._sync.destination, self._client)) as batches:
                 for batch in batches:
                     for change, result in batch:
                         self._settle(change, result)
@@ -182,9 +172,7 @@ class _Run:
                 operation = Operation(destination.behavior, record)
                 reason = destination.check(operation)
                 if reason is None:
-                    self._fragile = self._fragile or not destination.repeatable(
-                        operation
-                    )
+                    self._fragile = self._fragile or not destination.repeatable(operation)
                     yield change, operation
                     continue
                 result = RowResult(Outcome.INVALID, reason)

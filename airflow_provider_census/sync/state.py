@@ -72,9 +72,7 @@ class State:
         try:
             version = value["version"]
             if version != VERSION:
-                raise StateError(
-                    f"state version {version} is not known here (known: {VERSION}); upgrade the package"
-                )
+                raise StateError(f"state version {version} is not known here (known: {VERSION}); upgrade the package")
             packed = base64.b64decode(value["settled"], validate=True)
             return cls(
                 target=value["target"],
@@ -82,10 +80,7 @@ class State:
                 mapping=value["mapping"],
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),
-                settled=frozenset(
-                    packed[i : i + _DIGEST_BYTES]
-                    for i in range(0, len(packed), _DIGEST_BYTES)
-                ),
+                settled=frozenset(packed[i : i + _DIGEST_BYTES] for i in range(0, len(packed), _DIGEST_BYTES)),
                 owed=tuple(decode(key) for key in value["owed"]),
                 owed_null_keys=bool(value["owed_null_keys"]),
                 run_id=value["run_id"],
@@ -163,18 +158,10 @@ def encode(value: Any) -> Any:
 
     :raises StateError: the type cannot be kept.
     """
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and abs(value) > _EXACT_INT
-    ):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT_INT:
         return {"int": str(value)}
     if isinstance(value, str):
-        return (
-            value
-            if _storable(value)
-            else {"text": value.encode("utf-8", "surrogatepass").hex()}
-        )
+        return value if _storable(value) else {"text": value.encode("utf-8", "surrogatepass").hex()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     if value is None or isinstance(value, (int, float)):
@@ -182,9 +169,7 @@ def encode(value: Any) -> Any:
     for kind, tag, write in _ENCODERS:
         if isinstance(value, kind):
             return {tag: write(value)}
-    raise StateError(
-        f"a {type(value).__name__} cannot be a sync key or a cursor; cast it in the model"
-    )
+    raise StateError(f"a {type(value).__name__} cannot be a sync key or a cursor; cast it in the model")
 
 
 def _storable(text: str) -> bool:

@@ -41,15 +41,11 @@ class Template:
         compiler = _Compiler(escape, convert)
         render = compiler.compile(self.value)
         positions = {name: column_at(name) for name in sorted(compiler.names)}
-        return lambda row: render(
-            {name: convert(row[at]) for name, at in positions.items()}
-        )
+        return lambda row: render({name: convert(row[at]) for name, at in positions.items()})
 
 
 class _Compiler:
-    def __init__(
-        self, escape: Callable[[str], str], convert: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, escape: Callable[[str], str], convert: Callable[[Any], Any]) -> None:
         from jinja2 import StrictUndefined
         from jinja2.sandbox import SandboxedEnvironment
 
@@ -78,14 +74,10 @@ class _Compiler:
         try:
             tree = self._env.parse(text)
         except TemplateSyntaxError as error:
-            raise ConfigError(
-                f"Template {text!r} is not valid Jinja: {error.message}"
-            ) from None
+            raise ConfigError(f"Template {text!r} is not valid Jinja: {error.message}") from None
         self.names |= meta.find_undeclared_variables(tree)
         match tree.body:
-            case [nodes.Output(nodes=[single])] if not isinstance(
-                single, nodes.TemplateData
-            ):
+            case [nodes.Output(nodes=[single])] if not isinstance(single, nodes.TemplateData):
                 render = self._expression(single)
             case _:
                 template = self._env.from_string(text)
@@ -103,9 +95,7 @@ class _Compiler:
                 TypeError,
                 AttributeError,
             ) as error:
-                raise ValueError(
-                    f"a template failed on this row ({type(error).__name__})"
-                ) from None
+                raise ValueError(f"a template failed on this row ({type(error).__name__})") from None
 
         return safe
 

@@ -1,0 +1,89 @@
+"""What Airflow knows of this provider without importing the rest of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description; the connection forms of the UI are made from it (Airflow ≥ 3.2)."""
+    return {
+        "package-name": "airflow-provider-census",
+        "name": "Census",
+        "description": "Reverse ETL: push the rows of a SQL model into the tools that need them.",
+        "integrations": [
+            {
+                "integration-name": "Census",
+                "external-doc-url": "https://pypi.org/project/airflow-provider-census/",
+                "tags": ["service"],
+            },
+        ],
+        "operators": [{"integration-name": "Census", "python-modules": ["airflow_provider_census.operators.sync"]}],
+        "hooks": [
+            {
+                "integration-name": "Census",
+                "python-modules": [f"airflow_provider_census.hooks.{name}" for name in ("braze", "intercom", "slack")],
+            },
+        ],
+        "task-decorators": [
+            {"name": "census_sync", "class-name": "airflow_provider_census.decorators.sync.census_sync_task"},
+        ],
+        "connection-types": [
+            _connection(
+                "intercom",
+                "IntercomHook",
+                "Intercom",
+                password="Access token",
+                host="https://api.intercom.io (only to replace the region's address)",
+                fields={"region": _choice("Region", ("us", "eu", "au"), "Where the workspace is hosted.")},
+            ),
+            _connection(
+                "braze",
+                "BrazeHook",
+                "Braze",
+                password="REST API key",
+                host="https://rest.iad-01.braze.com (required: the REST endpoint of your cluster)",
+            ),
+            _connection(
+                "census_slack",
+                "SlackHook",
+                "Slack (Census)",
+                module="slack",
+                password="Bot token or incoming webhook URL",
+                host="https://slack.com (only to replace it)",
+            ),
+        ],
+    }
+
+
+def _connection(
+    conn_type: str,
+    hook: str,
+    name: str,
+    *,
+    password: str,
+    host: str,
+    module: str | None = None,
+    fields: dict[str, Any] | None = None,
+    login: str | None = None,
+) -> dict[str, Any]:
+    relabeling = {"password": password, **({"login": login} if login else {})}
+    return {
+        "connection-type": conn_type,
+        "hook-class-name": f"airflow_provider_census.hooks.{module or conn_type}.{hook}",
+        "hook-name": name,
+        "conn-fields": fields or {},
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port", *([] if login else ["login"])],
+            "relabeling": relabeling,
+            "placeholders": {"host": host},
+        },
+    }
+
+
+def _choice(label: str, values: tuple[str, ...], description: str) -> dict[str, Any]:
+    return {
+        "label": label,
+        "description": description,
+        "schema": {"type": ["string", "null"], "enum": list(values), "default": values[0]},
+    }

@@ -1,0 +1,246 @@
+"""The operator that runs a sync."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_provider_census.errors import (
+    AccountingError,
+    AuthError,
+    CensusError,
+    ConfigError,
+    StateError,
+    ThresholdExceeded,
+)
+from airflow_provider_census.sync.behavior import check_pair, parse_behavior
+from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
+from airflow_provider_census.sync.fields import MappingDeclaration, check_mapping
+from airflow_provider_census.sync.result import RunResult, parse_limit
+from airflow_provider_census.sync.values import Outcome
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_census.sync.run import Sync
+    from airflow_provider_census.transport.client import Client
+
+# Trying again cannot change what these say.
+_FINAL = (AccountingError, AuthError, ConfigError, StateError, ThresholdExceeded)
+
+
+class CensusSyncOperator(BaseOperator):
+    """
+    Push the rows of a model into a destination, sending only what changed.
+
+    :param source_conn_id: connection to the database; its hook must be a ``DbApiHook``.
+    :param sql: the model, one SELECT or a ``.sql`` file. (templated)
+    :param parameters: values bound to the model. (templated)
+    :param destination_conn_id: connection to the destination; its type says which one.
+    :param destination_object: what the rows become there. (templated)
+    :param behavior: ``update_or_create``, ``update_only``, ``create_only``, ``delete``, ``append`` or ``send``.
+        (templated)
+    :param sync_key: ``{destination identifier: model column}``, exactly one.
+    :param mapping: ``{destination field: column name, Column, Constant or Template}``, or ``SyncAll``; dots nest.
+    :param delta: how a run finds what changed: ``Watermark(column)`` or ``FullRefresh()``.
+    :param max_invalid: rows that may end invalid: an int counts rows, a float is a share of the rows tried, None is no
+        limit. What was accepted is committed before the task fails. (templated)
+    :param max_rejected: the same for rows refused by the destination, uncertain ones included. (templated)
+    :param max_deletes: rows one run may delete under mirror. (templated)
+    :param allow_empty: let a mirror delete everything when the model has no rows. (templated)
+    :param options: settings of the destination object.
+    :param rate_share: the part of the destination's published limit this task may use, 0 < share ≤ 1.
+    :param dry_run: plan and log, send nothing, move no state. (templated)
+    :param full_refresh: send every row in this run, and keep tracking. (templated)
+    :param sync_id: identity of the sync's state; ``<dag_id>.<task_id>`` by default.
+    """
+
+    template_fields: Sequence[str] = (
+        "sql",
+        "parameters",
+        "destination_object",
+        "behavior",
+        "max_invalid",
+        "max_rejected",
+        "max_deletes",
+        "allow_empty",
+        "dry_run",
+        "full_refresh",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json"}
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        source_conn_id: str,
+        sql: str,
+        destination_conn_id: str,
+        destination_object: str,
+        sync_key: Mapping[str, str],
+        mapping: MappingDeclaration,
+        behavior: str = "update_or_create",
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        delta: Delta | None = None,
+        max_invalid: int | float | str | None = 0,
+        max_rejected: int | float | str | None = 0,
+        max_deletes: int | float | str | None = 0.1,
+        allow_empty: bool | str = False,
+        options: Mapping[str, Any] | None = None,
+        rate_share: float = 1.0,
+        dry_run: bool | str = False,
+        full_refresh: bool | str = False,
+        sync_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Two runs of one sync would send the same rows: let the scheduler hold the second one back.
+        kwargs.setdefault("max_active_tis_per_dag", 1)
+        super().__init__(**kwargs)
+        self.source_conn_id = source_conn_id
+        self.sql = sql
+        self.parameters = parameters
+        self.destination_conn_id = destination_conn_id
+        self.destination_object = destination_object
+        self.behavior = behavior
+        self.sync_key = sync_key
+        self.mapping = mapping
+        self.delta = delta if delta is not None else FullRefresh()
+        self.max_invalid = max_invalid
+        self.max_rejected = max_rejected
+        self.max_deletes = max_deletes
+        self.allow_empty = allow_empty
+        self.options = options or {}
+        self.rate_share = rate_share
+        # Airflow's own dry_run() only renders templates; the argument's name is what DAG authors look for.
+        self.dry_run = dry_run  # type: ignore[assignment, method-assign]
+        self.full_refresh = full_refresh
+        self.sync_id = sync_id
+        self._client: Client | None = None
+        self._check_declaration()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the sync once and return its result."""
+        # Imported here: parsing a DAG needs none of it.
+        from airflow_provider_census.sources.dbapi import DbApiSource
+        from airflow_provider_census.state.xcom import XComStore
+        from airflow_provider_census.sync.run import run_sync
+
+        ti = context["ti"]
+        mapped = ti.map_index is not None and ti.map_index >= 0
+        sync_id = self.sync_id or f"{ti.dag_id}.{ti.task_id}" + (f"[{ti.map_index}]" if mapped else "")
+        store = XComStore(context, sync_id)
+        try:
+            self._check_declaration()
+            sync = self._resolve(sync_id)
+            source = DbApiSource.of(self.source_conn_id)
+        except CensusError as error:
+            raise AirflowFailException(str(error)) from None
+        assert self._client is not None
+        self.log.info("::group::Sync %s", sync_id)
+        try:
+            result, failure = run_sync(sync, source, self._client, store)
+        finally:
+            self.log.info("::endgroup::")
+            self._client.close()
+        self._log_result(result)
+        if failure is None:
+            return result.to_json()
+        # A task that fails returns nothing; people look here first.
+        ti.xcom_push(key="return_value", value=result.to_json())
+        if isinstance(failure, _FINAL):
+            raise AirflowFailException(str(failure)) from None
+        if sync.destination.behavior.adds and result.tally.counts[Outcome.SENT] and not store.survives_retries:
+            raise AirflowFailException(
+                f"{failure}. Not retried: before Airflow 3.3 a retry does not know what this try has sent and would "
+                f"send it again; the next run continues behind it"
+            ) from None
+        raise failure
+
+    def on_kill(self) -> None:
+        """Stop sending; what was accepted so far is committed."""
+        if self._client is not None:
+            self._client.stop()
+
+    def _resolve(self, sync_id: str) -> Sync:
+        """Return the sync with all templates rendered and all names looked up."""
+        from airflow_provider_census.hooks.base import destination_hook
+        from airflow_provider_census.sync.model import Model
+        from airflow_provider_census.sync.run import Sync
+
+        hook = destination_hook(self.destination_conn_id, rate_share=self.rate_share)
+        ((identifier, key_column),) = self.sync_key.items()
+        destination = hook.bind(
+            self.destination_object, parse_behavior(self.behavior), identifier, self.options, sync_id=sync_id
+        )
+        self._client = hook.get_conn()
+        return Sync(
+            model=Model(self.sql, self.parameters),
+            destination=destination,
+            key_column=key_column,
+            mapping=self.mapping,
+            delta=self.delta,
+            max_invalid=parse_limit("max_invalid", self.max_invalid),
+            max_rejected=parse_limit("max_rejected", self.max_rejected),
+            dry_run=_flag("dry_run", cast("bool | str", self.dry_run)),
+            full_refresh=_flag("full_refresh", self.full_refresh),
+        )
+
+    def _check_declaration(self) -> None:
+        """
+        Check what needs neither a connection nor a rendered template.
+
+        :raises ConfigError: the sync is described wrongly; at DAG parse it becomes an import error.
+        """
+        if not isinstance(self.sync_key, Mapping) or len(self.sync_key) != 1:
+            raise ConfigError("sync_key must be {destination identifier: model column} with exactly one entry")
+        if not isinstance(self.delta, (FullRefresh, Watermark)):
+            raise ConfigError(f"delta {self.delta!r} is not known; valid: Watermark(column), FullRefresh()")
+        check_mapping(self.mapping)
+        if not 0 < self.rate_share <= 1:
+            raise ConfigError(f"rate_share={self.rate_share!r} must be above 0 and at most 1")
+        if not _is_template(self.behavior):
+            check_pair(parse_behavior(self.behavior), self.delta)
+        for name in ("max_invalid", "max_rejected", "max_deletes"):
+            if not _is_template(getattr(self, name)):
+                parse_limit(name, getattr(self, name))
+
+    def _log_result(self, result: RunResult) -> None:
+        tally = result.tally
+        counts = ", ".join(f"{tally.counts[o]} {o.value}" for o in Outcome if tally.counts[o]) or "nothing to do"
+        self.log.info(
+            "%s %s, %s%s: %d rows read: %s; %d requests, %d retries, %.1f s",
+            result.destination,
+            result.object,
+            result.behavior,
+            " (dry run)" if result.dry_run else "",
+            tally.read,
+            counts,
+            result.requests,
+            result.retries,
+            result.seconds,
+        )
+        if result.watermark:
+            self.log.info("Watermark %s: %s → %s", *result.watermark)
+        for outcome, entries in tally.samples.items():
+            for entry in entries:
+                self.log.warning("%s: key %r: %s", outcome.value, entry["key"], entry["reason"])
+
+
+def _is_template(value: object) -> bool:
+    return (isinstance(value, str) and "{{" in value) or (isinstance(value, str) and "{%" in value)
+
+
+def _flag(name: str, value: bool | str) -> bool:
+    """Return a rendered template as a bool."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "1", "yes"):
+        return True
+    if text in ("false", "0", "no", "none", ""):
+        return False
+    raise ConfigError(f"{name}={value!r} is neither true nor false")

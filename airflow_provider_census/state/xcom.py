@@ -1,0 +1,109 @@
+"""
+The state of a sync in XCom, where everybody can look at it.
+
+XCom was not made for this, so three of its ways are worked around here (Airflow 3.2 and 3.3):
+
+- It orders by logical date, which is None for asset-triggered and some manual runs, and databases differ in where they
+  sort None. So every value is read, and the greatest sequence number inside the values decides.
+- A read "including prior dates" does not see runs with a later date than the own one: clearing an old run would read an
+  old state. So the runs it leaves out are asked one by one.
+- Airflow deletes the XComs of a task when a try starts. So, where Airflow has a task state store (3.3), the state is
+  written there too: it survives retries and clears of its own run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.execution_time.xcom import XCom
+
+from airflow_provider_census.errors import Busy, StateError
+from airflow_provider_census.sync.state import State, newest
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+KEY = "census_state"
+
+_UNDER_WAY = ("running", "deferred")
+
+
+class XComStore:
+    """
+    The state of the running task's sync.
+
+    :param sync_id: tells the syncs of one task apart (mapped tasks); state of other syncs is not seen.
+    """
+
+    def __init__(self, context: Context, sync_id: str) -> None:
+        self._ti: Any = context["ti"]
+        mapped = self._ti.map_index is not None and self._ti.map_index >= 0
+        self._own_label = f"{self._ti.task_id}_{self._ti.map_index}" if mapped else self._ti.task_id
+        self._sync_id = sync_id
+        self._task_store: Any = context.get("task_state_store")
+        self._others: Mapping[str, Mapping[str, str | None]] = {}
+        self._found_any = False
+
+    @property
+    def survives_retries(self) -> bool:
+        """Whether a retry of this run will see what this try has saved."""
+        return self._task_store is not None
+
+    def load(self) -> State | None:
+        """
+        Return the newest state any run has saved.
+
+        :raises Busy: another run of the same sync is under way.
+        """
+        task_states = self._ti.get_task_states(dag_id=self._ti.dag_id, task_ids=[self._ti.task_id])
+        self._others = {run_id: tasks for run_id, tasks in task_states.items() if run_id != self._ti.run_id}
+        self._refuse_second_writer()
+        values = self._values(self._ti.run_id, include_prior_dates=True)
+        seen = {value["run_id"] for value in values}
+        for run_id, tasks in self._others.items():
+            if run_id not in seen and any(tasks.values()):
+                values += self._values(run_id)
+        if self._task_store is not None:
+            checkpoint = self._task_store.get(KEY)
+            values += [checkpoint] if checkpoint else []
+        self._found_any = bool(values)
+        return newest(value for value in values if value.get("sync_id") == self._sync_id)
+
+    def lost(self) -> bool:
+        """Return whether the task has succeeded in an earlier run, and no run left a state."""
+        succeeded = any("success" in tasks.values() for tasks in self._others.values())
+        return succeeded and not self._found_any
+
+    def save(self, state: State) -> None:
+        """Keep ``state``: in XCom for later runs, in the task state store for retries of this one."""
+        value = {**replace(state, run_id=self._ti.run_id).to_json(), "sync_id": self._sync_id}
+        self._ti.xcom_push(key=KEY, value=value)
+        if self._task_store is not None:
+            self._task_store.set(KEY, value)
+
+    def _values(self, run_id: str, *, include_prior_dates: bool = False) -> list[dict[str, Any]]:
+        values = (
+            XCom.get_all(
+                key=KEY,
+                dag_id=self._ti.dag_id,
+                task_id=self._ti.task_id,
+                run_id=run_id,
+                include_prior_dates=include_prior_dates,
+            )
+            or []
+        )
+        for value in values:
+            if not isinstance(value, dict) or "run_id" not in value:
+                # A custom XCom backend gives the path of a file that is gone, for example.
+                raise StateError(f"XCom {KEY!r} of an earlier run is not a state; delete that XCom to go on without it")
+        return values
+
+    def _refuse_second_writer(self) -> None:
+        for run_id, tasks in self._others.items():
+            if tasks.get(self._own_label) in _UNDER_WAY:
+                raise Busy(
+                    f"run {run_id!r} of the same sync is under way; this one would send the same rows. It can be "
+                    f"retried when that run has ended"
+                )
