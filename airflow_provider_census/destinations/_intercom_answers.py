@@ -1,0 +1,81 @@
+"""What Intercom answers, and how often a request is put before its answer is taken as lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_census.destinations.base import rejected
+from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.sync.values import RowResult
+from airflow_provider_census.transport.message import Exchange, Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is Intercom's own."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was carried out."""
+        return 200 <= self.status < 300
+
+    @property
+    def words(self) -> str:
+        """What the error list says."""
+        return "; ".join(str(e.get("message") or e.get("code")) for e in self.body["errors"])
+
+    def rejected(self) -> RowResult:
+        """Return the rejection in Intercom's words."""
+        return rejected(self.words, self.status)
+
+
+def read(response: Response, promised: str | None = "id") -> Answer:
+    """
+    Return the answer in ``response``: an object with the key ``promised`` (None: 202 and no body), or the error list.
+
+    :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
+    """
+    if promised is None and response.status == 202:
+        return Answer(202, {})
+    body = response.json()
+    if not isinstance(body, dict) or (promised if response.ok else "errors") not in body:
+        raise Unanswered(f"HTTP {response.status} with JSON that is not Intercom's", status=response.status)
+    return Answer(response.status, body)
+
+
+def ask(request: Request, promised: str | None = "id") -> Exchange[Answer]:
+    """
+    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
+
+    :raises Unavailable: the second one is unreadable too.
+    """
+    try:
+        return read((yield request), promised)
+    except Unanswered:
+        pass  # nothing is lost: the request may be repeated
+    try:
+        return read((yield request), promised)
+    except Unanswered as error:
+        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+
+
+def ask_once(request: Request) -> Exchange[tuple[Answer, bool]]:
+    """
+    Exchange of a request that may be repeated but is then answered otherwise: a second create conflicts, a second
+    delete finds nothing. Returns also whether an earlier answer was lost.
+    """
+    try:
+        return read((yield replace(request, idempotent=False))), False
+    except Unanswered:
+        return (yield from ask(request)), True
+
+
+def contact_path(contact_id: str, action: str = "") -> str:
+    """Return the path of a contact."""
+    return f"/contacts/{quote(contact_id, safe='')}{action}"

@@ -1,0 +1,48 @@
+"""Companies of Intercom: POST is an upsert by ``company_id``; everything else goes by Intercom's own id."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once
+from airflow_provider_census.errors import Unavailable
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.transport.message import Exchange, Request
+
+_ABSENT = RowResult(Outcome.SKIPPED, "no such company")
+
+
+def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:
+    """Carry out one operation."""
+    if operation.behavior is Behavior.UPDATE_OR_CREATE:
+        answer = yield from ask(Request(method="POST", path="/companies", json=payload))
+        return RowResult(Outcome.UPSERTED) if answer.ok else answer.rejected()
+    found = yield from _look_up(operation.record.id)
+    if found is None:
+        return _ABSENT
+    path = f"/companies/{quote(found, safe='')}"
+    if operation.behavior is Behavior.DELETE:
+        answer, lost = yield from ask_once(Request(method="DELETE", path=path))
+        return _result(answer, Outcome.DELETED, again=lost)
+    # The company_id never changes, and PUT does not take it.
+    changes = {k: v for k, v in payload.items() if k != "company_id"}
+    answer = yield from ask(Request(method="PUT", path=path, json=changes))
+    return _result(answer, Outcome.UPDATED)
+
+
+def _look_up(company_id: str) -> Exchange[str | None]:
+    answer = yield from ask(Request(method="GET", path="/companies", query={"company_id": company_id}), "type")
+    if answer.status == 404:
+        return None
+    if not answer.ok:
+        raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
+    # The description shows a list; connectors read one object from it (github rudderlabs/rudder-transformer).
+    companies = answer.body["data"] if answer.body["type"] == "list" else [answer.body]
+    return next((c["id"] for c in companies if c.get("company_id") == company_id), None)
+
+
+def _result(answer: Answer, outcome: Outcome, *, again: bool = False) -> RowResult:
+    if answer.ok or (again and answer.status == 404):
+        return RowResult(outcome)
+    return _ABSENT if answer.status == 404 else answer.rejected()

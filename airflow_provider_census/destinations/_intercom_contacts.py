@@ -1,0 +1,238 @@
+"""
+Contacts of Intercom: look up, then write.
+
+Intercom has no upsert for contacts. Creating a user that is already there is refused with 409 and the id of the
+other one in the message; that is what makes the race between look-up and create safe, also against the search index,
+which is minutes late. Leads are exempt from it: a lead created twice stands there twice.
+
+Sources: github intercom/Intercom-OpenAPI (descriptions/2.14); docs "Create a contact"; recordings of the live API in
+github grouparoo/grouparoo (plugins/@grouparoo/intercom).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once, contact_path, read
+from airflow_provider_census.destinations.base import Identifier, rejected
+from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.transport.message import Exchange, Request
+
+#: Values in one look-up. A group of filters holds 15 (docs "Search contacts"); IN is called a shortcut for OR there.
+MAX_LOOK_UP = 15
+_PAGE = 150
+# The only place where the id of the other contact stands.
+_OTHER = re.compile(r"\bid=(\w+)")
+_ABSENT = RowResult(Outcome.SKIPPED, "no such contact")
+_NAMED = 5  # ids named in a rejection as ambiguous
+
+Contact = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """
+    The exchanges about contacts.
+
+    :param role: ``user`` or ``lead`` if only those are meant.
+    :param permanent: delete instead of archiving.
+    :param resend: a lead may be created again although the first answer was lost.
+    """
+
+    role: str | None
+    identifier: Identifier
+    permanent: bool
+    resend: bool
+
+    @property
+    def searches(self) -> bool:
+        """Whether one search finds the contacts of a whole batch."""
+        return self.identifier.name == "email" or (self.identifier.name == "external_id" and self.role == "lead")
+
+    def makes_lead(self, operation: Operation) -> bool:
+        """Return whether the contact is a lead if this operation creates it."""
+        return "lead" in (self.role, operation.record.fields.get("role"))
+
+    def send(self, batch: Sequence[Operation], payloads: Sequence[dict[str, Any]]) -> Exchange[Sequence[RowResult]]:
+        """Carry out operations of one behavior."""
+        found = yield from self._look_up([operation.record.id for operation in batch])
+        results: list[RowResult] = []
+        for operation, payload in zip(batch, payloads, strict=True):
+            try:
+                result = yield from self._carry_out(operation, payload, found[operation.record.id])
+            except Unavailable as error:
+                if not results:
+                    raise
+                # What was accepted so far must not be reported as failed.
+                missed = rejected(str(error), error.status)
+                return [*results, *[missed] * (len(batch) - len(results))]
+            results.append(result)
+        return results
+
+    # --- look-up ---------------------------------------------------------------------------------------------------
+
+    def _look_up(self, values: Sequence[str]) -> Exchange[dict[str, list[str]]]:
+        """Exchange that returns the ids of the contacts for each value."""
+        if self.searches:
+            return (yield from self._search(values))
+        found = {}
+        for value in values:
+            find = self._by_id if self.identifier.name == "id" else self._by_external_id
+            found[value] = yield from find(value)
+        return found
+
+    def _by_id(self, value: str) -> Exchange[list[str]]:
+        if self.role is None:
+            return [value]
+        answer = yield from ask(Request(method="GET", path=contact_path(value)))
+        return self._only(answer)
+
+    def _by_external_id(self, value: str) -> Exchange[list[str]]:
+        # Unlike search, not said to be late; it knows users only.
+        path = f"/contacts/find_by_external_id/{quote(value, safe='')}"
+        found = self._only((yield from ask(Request(method="GET", path=path))))
+        if not found and self.role is None:
+            return (yield from self._search([value]))[value]
+        return found
+
+    def _only(self, answer: Answer) -> list[str]:
+        if answer.status == 404:
+            return []
+        if not answer.ok:
+            raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
+        return [answer.body["id"]] if self.role in (None, answer.body.get("role")) else []
+
+    def _search(self, values: Sequence[str]) -> Exchange[dict[str, list[str]]]:
+        query: dict[str, Any] = {"field": self.identifier.name, "operator": "IN", "value": list(values)}
+        if self.role:
+            of_role = {"field": "role", "operator": "=", "value": self.role}
+            query = {"operator": "AND", "value": [of_role, query]}
+        found: dict[str, list[str]] = {value: [] for value in values}
+        pagination: dict[str, Any] = {"per_page": _PAGE}
+        while True:
+            body = {"query": query, "pagination": pagination}
+            answer = yield from ask(Request(method="POST", path="/contacts/search", json=body), "data")
+            if not answer.ok:
+                raise Unavailable(f"the search was refused: {answer.words}", status=answer.status)
+            for contact in answer.body["data"]:
+                found.get(self._value(contact), []).append(contact["id"])
+            following = (answer.body.get("pages") or {}).get("next")
+            if not following:
+                return found
+            pagination = {"per_page": _PAGE, "starting_after": following["starting_after"]}
+
+    def _value(self, contact: Contact) -> str:
+        return self.identifier.normalise(contact.get(self.identifier.name) or "")
+
+    # --- writing ---------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, operation: Operation, payload: dict[str, Any], found: list[str]) -> Exchange[RowResult]:
+        if len(found) > 1:
+            named = ", ".join(found[:_NAMED]) + (" …" if len(found) > _NAMED else "")
+            return rejected(f"ambiguous: {len(found)} contacts have this {self.identifier.name} (ids {named})")
+        match operation.behavior:
+            case Behavior.DELETE:
+                return (yield from self._delete(found[0])) if found else _ABSENT
+            case Behavior.UPDATE_ONLY:
+                updated = (yield from self._update(found[0], payload)) if found else None
+                return updated or _ABSENT
+            case Behavior.CREATE_ONLY if found:
+                return RowResult(Outcome.SKIPPED, "the contact exists")
+        if found:
+            updated = yield from self._update(found[0], payload)
+            if updated:
+                return updated
+        # Not there, or gone since the look-up.
+        return (yield from self._create(operation, payload))
+
+    def _update(self, contact_id: str, payload: dict[str, Any]) -> Exchange[RowResult | None]:
+        """Exchange that updates a contact; None if there is none."""
+        answer = yield from ask(Request(method="PUT", path=contact_path(contact_id), json=payload))
+        if answer.status == 404:
+            return None
+        return RowResult(Outcome.UPDATED) if answer.ok else answer.rejected()
+
+    def _delete(self, contact_id: str) -> Exchange[RowResult]:
+        if self.permanent:
+            request = Request(method="DELETE", path=contact_path(contact_id))
+        else:
+            request = Request(method="POST", path=contact_path(contact_id, "/archive"))
+        answer, lost = yield from ask_once(request)
+        if answer.ok or (lost and answer.status == 404):
+            return RowResult(Outcome.DELETED)
+        return _ABSENT if answer.status == 404 else answer.rejected()
+
+    def _create(self, operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:
+        if self.identifier.name == "id":
+            return rejected("no such contact, and Intercom chooses the ids of new ones itself")
+        request = Request(method="POST", path="/contacts", json=payload)
+        lost = False
+        if not self.makes_lead(operation):
+            answer, lost = yield from ask_once(request)
+        elif self.identifier.name == "external_id":
+            # Ignored without an error (recorded), so the next run would not find the lead and create another one.
+            return rejected("Intercom chooses the external_id of a new lead itself; identify leads by email")
+        elif self.resend:
+            answer = yield from ask(request)
+        else:
+            answer = read((yield Request(method="POST", path="/contacts", json=payload, idempotent=False)))
+        if answer.ok:
+            return RowResult(Outcome.CREATED)
+        if answer.status != 409:
+            return answer.rejected()
+        return (yield from self._resolve(answer, operation, payload, lost=lost))
+
+    # --- conflicts -------------------------------------------------------------------------------------------------
+
+    def _resolve(
+        self, conflict: Answer, operation: Operation, payload: dict[str, Any], *, lost: bool
+    ) -> Exchange[RowResult]:
+        """Exchange that finds out who is in the way of a new contact, and writes to it if it is the one meant."""
+        other = _OTHER.search(conflict.words)
+        if not other:
+            return conflict.rejected()
+        archived = "archived" in conflict.words
+        if archived:
+            if operation.behavior is Behavior.CREATE_ONLY:
+                return RowResult(Outcome.SKIPPED, f"the contact exists, archived (id {other[1]})")
+            refusal = yield from self._unarchive(other[1])
+            if refusal:
+                return refusal
+        holder = yield from ask(Request(method="GET", path=contact_path(other[1])))
+        # It may be in the way by another field than the identifier: then it is somebody else, not to be overwritten.
+        if not holder.ok or self._value(holder.body) not in ("", operation.record.id):
+            if archived:
+                yield from ask(Request(method="POST", path=contact_path(other[1], "/archive")))
+            return conflict.rejected()
+        if operation.behavior is Behavior.CREATE_ONLY:
+            return RowResult(Outcome.CREATED) if lost else RowResult(Outcome.SKIPPED, "the contact exists")
+        updated = yield from self._update(other[1], payload)
+        if updated is None or updated.outcome is not Outcome.UPDATED:
+            return updated or conflict.rejected()
+        # The look-up found nothing, then an answer was lost: the conflict is with our own contact.
+        return RowResult(Outcome.CREATED) if lost else updated
+
+    def _unarchive(self, contact_id: str) -> Exchange[RowResult | None]:
+        """
+        Exchange that restores an archived contact; a rejection if that is impossible.
+
+        For contacts deleted for good Intercom answered 400 at one time and 500 at another (both recorded), so a
+        repeated 500 is an answer here.
+        """
+        request = Request(method="POST", path=contact_path(contact_id, "/unarchive"), idempotent=False)
+        for last in (False, True):
+            try:
+                answer = read((yield request))
+            except Unanswered as error:
+                if not last:
+                    continue
+                if error.status != 500:
+                    raise Unavailable(str(error), status=error.status) from None
+                return rejected(f"archived contact {contact_id} cannot be restored; it may be deleted for good", 500)
+            return None if answer.ok else answer.rejected()
+        return None
