@@ -34,9 +34,7 @@ from airflow_provider_census.transport.message import (
 )
 from airflow_provider_census.transport.rate import Limiter, Throttle
 
-_MAX_WAIT_S = (
-    120.0  # the longest pause an API may ask for before it counts as unavailable
-)
+_MAX_WAIT_S = 120.0  # the longest pause an API may ask for before it counts as unavailable
 _LOUD = 300  # characters of an API's own words that go into an error
 
 
@@ -157,9 +155,7 @@ class Client:
                     with self._lock:
                         self.traffic.refused_429 += 1
                     if retry.after_s is not None:
-                        self.limiter.pause(
-                            request.limit, min(retry.after_s, _MAX_WAIT_S)
-                        )
+                        self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S))
                 if retry.applied and not request.idempotent:
                     raise Unanswered(
                         f"{request.method} {request.path}: {retry.reason}",
@@ -178,9 +174,7 @@ class Client:
         headers = {**self.endpoint.headers, **request.headers}
         body: bytes | None = None
         if request.json is not None:
-            body = json.dumps(
-                request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-            ).encode()
+            body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
         where = f"{request.method} {request.path}"
         try:
@@ -195,26 +189,18 @@ class Client:
                 allow_redirects=False,
             )
         except requests.exceptions.SSLError as error:
-            raise ConfigError(
-                f"{where}: the TLS certificate of the host is not valid ({_name(error)})"
-            ) from None
+            raise ConfigError(f"{where}: the TLS certificate of the host is not valid ({_name(error)})") from None
         except (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
         ):
-            raise ConfigError(
-                f"{where}: the host of the connection is not a valid http(s) URL"
-            ) from None
+            raise ConfigError(f"{where}: the host of the connection is not a valid http(s) URL") from None
         except requests.exceptions.RequestException as error:
             never_left = _never_left(error)
-            reason = (
-                f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
-            )
+            reason = f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
             if never_left or request.idempotent:
-                raise _TryAgain(
-                    verdicts.Retry(reason, applied=not never_left), None
-                ) from None
+                raise _TryAgain(verdicts.Retry(reason, applied=not never_left), None) from None
             raise Unanswered(f"{where}: {reason}; it may have been applied") from None
         return Response(
             answer.status_code,

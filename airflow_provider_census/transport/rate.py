@@ -109,9 +109,7 @@ class Limiter:
         with self._lock:
             bucket = self._buckets.get(name or self._default)
             if bucket is not None:
-                bucket.blocked_until = max(
-                    bucket.blocked_until, self._clock() + seconds
-                )
+                bucket.blocked_until = max(bucket.blocked_until, self._clock() + seconds)
 
     def learn(self, name: str, throttle: Throttle) -> None:
         """Take over what the headers of an answer say."""
@@ -119,17 +117,9 @@ class Limiter:
             bucket = self._buckets.get(name or self._default)
             if bucket is None:
                 return
-            if (
-                throttle.count is not None
-                and throttle.count > 0
-                and throttle.count != bucket.count
-            ):
+            if throttle.count is not None and throttle.count > 0 and throttle.count != bucket.count:
                 bucket.set_count(throttle.count)
-        if (
-            throttle.remaining is not None
-            and throttle.remaining <= 0
-            and throttle.reset_s is not None
-        ):
+        if throttle.remaining is not None and throttle.remaining <= 0 and throttle.reset_s is not None:
             self.pause(name, throttle.reset_s)
 
     def seconds(self, costs: Mapping[str, float]) -> float:

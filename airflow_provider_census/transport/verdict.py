@@ -66,9 +66,7 @@ def judge(response: Response) -> Verdict:
     if status in (401, 403):
         return Denied(f"HTTP {status}")
     if 300 <= status < 400:
-        return Misdirected(
-            f"HTTP {status} redirects elsewhere; check the host of the connection"
-        )
+        return Misdirected(f"HTTP {status} redirects elsewhere; check the host of the connection")
     if status in _REFUSED:
         return Retry(f"HTTP {status} {_REFUSED[status]}", retry_after(response))
     if status in _FAILED or status > 504:
