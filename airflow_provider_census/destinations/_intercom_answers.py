@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.utils
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +13,8 @@ from airflow_provider_census.destinations.base import rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
+
+_CLOCK_SKEW_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +83,24 @@ def ask_once(request: Request) -> Exchange[tuple[Answer, bool]]:
 def contact_path(contact_id: str, action: str = "") -> str:
     """Return the path of a contact."""
     return f"/contacts/{quote(contact_id, safe='')}{action}"
+
+
+def number(response: Response, header: str) -> float | None:
+    """Return a header that is a number, None if there is none."""
+    try:
+        return float(response.headers[header])
+    except (KeyError, ValueError):
+        return None
+
+
+def reset_s(response: Response) -> float | None:
+    """Return the seconds until the window of the rate limit ends, by X-RateLimit-Reset."""
+    reset = number(response, "x-ratelimit-reset")
+    if reset is None:
+        return None
+    now = time.time()
+    date = email.utils.parsedate_tz(response.headers.get("date", ""))
+    # Our clock is the finer one as long as it agrees with Intercom's; in windows of ten seconds a second counts.
+    if date and abs(email.utils.mktime_tz(date) - now) > _CLOCK_SKEW_S:
+        now = email.utils.mktime_tz(date)
+    return max(0.0, reset - now)

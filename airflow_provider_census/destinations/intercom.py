@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import email.utils
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from airflow_provider_census.destinations._intercom_answers import ask
+from airflow_provider_census.destinations._intercom_answers import ask, number, reset_s
 from airflow_provider_census.destinations._intercom_companies import send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
@@ -186,14 +184,14 @@ class Intercom(Destination):
         """Wait for the next window after 429: Intercom sends no Retry-After."""
         judged = super().judge(response)
         if isinstance(judged, verdict.Retry) and response.status == 429 and judged.after_s is None:
-            return verdict.Retry(judged.reason, _reset_s(response))
+            return verdict.Retry(judged.reason, reset_s(response))
         return judged
 
     @classmethod
     def throttle(cls, response: Response) -> Throttle:
         """Read X-RateLimit-Limit, of a window of ten seconds, X-RateLimit-Remaining and X-RateLimit-Reset."""
-        limit, remaining = (_number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining"))
-        return Throttle(limit, remaining, _reset_s(response))
+        limit, remaining = (number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining"))
+        return Throttle(limit, remaining, reset_s(response))
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -300,19 +298,3 @@ class _AuIntercom(Intercom):
 
 
 _REGIONS: Mapping[str, type[Intercom]] = {"us": _UsIntercom, "eu": _EuIntercom, "au": _AuIntercom}
-
-
-def _number(response: Response, header: str) -> float | None:
-    try:
-        return float(response.headers[header])
-    except (KeyError, ValueError):
-        return None
-
-
-def _reset_s(response: Response) -> float | None:
-    """Return the seconds until the window ends, by Intercom's clock where the answer shows it."""
-    reset = _number(response, "x-ratelimit-reset")
-    if reset is None:
-        return None
-    date = email.utils.parsedate_tz(response.headers.get("date", ""))
-    return max(0.0, reset - (email.utils.mktime_tz(date) if date else time.time()))

@@ -34,7 +34,8 @@ class Call:
     :param form: the decoded body of a form, else None.
     :param status: of the answer; None while there is none, and for good when the connection was reset.
     :param at: Unix time of arrival.
-    :param in_flight: how many requests of this API were being served when it arrived.
+    :param in_flight: how many requests of this API were being served when it arrived. Stand-ins answer at once; to
+        see requests overlap, give them latency with ``Fault(delay_s=0.1, times=10**6)``.
     """
 
     api: str

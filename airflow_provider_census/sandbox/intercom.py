@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request, Response
@@ -35,7 +36,7 @@ class IntercomSandbox(SandboxApi):
     name: ClassVar[str] = "intercom"
     token: ClassVar[str] = "sandbox-token"
     """The access token that is accepted."""
-    connection = {"conn_type": "intercom", "password": token}
+    connection: ClassVar[Mapping[str, Any]] = {"conn_type": "intercom", "password": token}
     admins: ClassVar[frozenset[int]] = frozenset({123})
     """Whom ``owner_id`` may name."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import email.utils
 import time
 from typing import ClassVar
 
@@ -724,6 +725,12 @@ class TestConnection:
         verdict = Intercom.judge(Response(429, headers))
         assert isinstance(verdict, Retry)
         assert verdict.after_s == 7
+
+    def test_the_reset_is_counted_to_the_fraction_while_the_clocks_agree(self):
+        now = time.time()
+        headers = {"date": email.utils.formatdate(now, usegmt=True), "x-ratelimit-reset": str(int(now) + 5)}
+        reset_s = Intercom.throttle(Response(200, headers)).reset_s
+        assert reset_s == pytest.approx(int(now) + 5 - now, abs=0.2)
 
     def test_the_headers_correct_the_rate(self):
         headers = {
