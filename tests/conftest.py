@@ -9,8 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.deployment import Deployment
 
 # Airflow reads its configuration on the first import, and would write it to the home of whoever runs the tests.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="census-airflow-")
@@ -21,6 +25,15 @@ os.environ.update(
     AIRFLOW__CORE__LOAD_EXAMPLES="False",
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
 )
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Deployment:
+    """An Airflow with an empty metadata database; DAG ids keep tests apart."""
+    # Imports Airflow, which takes seconds.
+    from tests.deployment import Deployment
+
+    return Deployment()
 
 
 @pytest.fixture(scope="session")
