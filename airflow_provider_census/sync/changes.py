@@ -7,6 +7,8 @@ behind them. The delta decides what is read; :mod:`~airflow_provider_census.sync
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -18,8 +20,8 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError, StateError
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
 from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
-from airflow_provider_census.sync.progress import Change, Progress, digest
-from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.progress import Change, Progress, digest, lowered
+from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 log = logging.getLogger(__name__)
@@ -137,7 +139,7 @@ class WatermarkChanges:
         self._before = before
         self._since = since
         self._skip = skip
-        self._hold = hold_uncertain and behavior.adds
+        self._hold = hold_uncertain
         self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
         self._finished = False
 
@@ -152,12 +154,10 @@ class WatermarkChanges:
 
         The owed ones are read last: a row that is also in the delta is left to them and sent with the newer values.
         """
-        if self._skip:
-            yield from self._baseline()
-            return
-        yield from self._delta_rows(self._lowered(self._since), leave_owed=self._since is not None)
-        if self._since is not None:
-            yield from self._owed_rows()
+        for change in self._rows():
+            # Raised here, on the side of the source, it leaves time to take note of what is under way.
+            self._progress.check()
+            yield change
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Return ``unchanged`` for a row that arrived before, ``invalid`` for one without a cursor."""
@@ -168,7 +168,7 @@ class WatermarkChanges:
         change.digest = digest(record, by_key=self._behavior.adds)
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if self._since is not None and not change.owed and change.digest in self._before.settled:
+        if not change.owed and change.digest in self._before.settled:
             return RowResult(Outcome.UNCHANGED)
         return None
 
@@ -176,7 +176,7 @@ class WatermarkChanges:
         """Remember the row as arrived or as owed."""
         if change.cursor is None and not change.owed:
             return  # read again by every run, whatever became of it
-        held = self._hold and result.outcome is Outcome.UNCERTAIN
+        held = self._hold and change.once and result.outcome is Outcome.UNCERTAIN
         if result.outcome.arrived or held:
             self._progress.arrived(change)
         else:
@@ -184,6 +184,7 @@ class WatermarkChanges:
 
     def finish(self) -> None:
         """Forget what the last run remembered and this one did not meet."""
+        self._progress.check()
         self._finished = True
         self._progress.complete()
 
@@ -192,6 +193,14 @@ class WatermarkChanges:
         return None if self._skip and not self._finished else self._progress.state()
 
     # --- reading ---------------------------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterator[Change]:
+        if self._skip:
+            yield from self._baseline()
+            return
+        yield from self._delta_rows(self._lowered(self._since), leave_owed=self._since is not None)
+        if self._since is not None:
+            yield from self._owed_rows()
 
     def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
         query = self._reader.sql.rows(
@@ -226,15 +235,19 @@ class WatermarkChanges:
 
     def _change(self, row: Sequence[Any], *, owed: bool = False) -> Change:
         cursor = row[self._cursor_at]
-        if isinstance(cursor, float) and math.isnan(cursor):
+        if isinstance(cursor, (float, decimal.Decimal)) and math.isnan(cursor):
             cursor = None
+        if isinstance(cursor, dt.datetime) and cursor.tzinfo:
+            # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
+            cursor = cursor.astimezone(dt.UTC)
+        # Both refuse cursors that cannot be followed: now, not when the row was sent already.
+        encode(cursor)
+        self._lowered(cursor)
         return Change(row, row[self._reader.key_at], cursor, owed)
 
     def _lowered(self, value: Any) -> Any:
-        if self._delta.lag is None or value is None:
-            return value
         try:
-            return value - self._delta.lag
+            return lowered(value, self._delta.lag)
         except TypeError:
             raise ConfigError(
                 f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; "
@@ -294,6 +307,9 @@ def open_changes(
     if before.mapping != fingerprint and destination.behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
         log.info("The mapping changed since the last run: all rows are sent again.")
         resend = True
+    if resend:
+        # Cut short, the run after it must not take for settled what only the earlier ones sent.
+        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False)
     return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, **options)
 
 

@@ -31,14 +31,14 @@ class Converter:
 
     def value(self, value: Any, path: str) -> Any:
         """Return ``value`` as JSON."""
-        if value is None or isinstance(value, (bool, int)):
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, (int, float, decimal.Decimal)) and not _is_json(value):
+            raise ValueError(f"{path}: NaN, infinity and numbers beyond 1e308 have no JSON form")
+        if isinstance(value, (int, float)):
             return value
         if isinstance(value, str):
             return self._text(value, path)
-        if isinstance(value, float) or (isinstance(value, decimal.Decimal) and not value.is_finite()):
-            if not math.isfinite(value):
-                raise ValueError(f"{path}: {value} is not a number JSON can hold")
-            return float(value)
         if isinstance(value, Mapping):
             return {self._text(str(k), path): self.value(v, f"{path}.{k}") for k, v in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -70,6 +70,13 @@ class Converter:
         if isinstance(value, list):
             return [self._escaped(item, path) for item in value]
         return value
+
+
+def _is_json(number: int | float | decimal.Decimal) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def key_text(key: Any) -> str:

@@ -81,7 +81,7 @@ def deliver(
     :raises Unavailable: the destination is down.
     """
     health = _Health()
-    in_flight: dict[Future[list[RowResult]], list[tuple[Token, Operation]]] = {}
+    in_flight: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
     failure: BaseException | None = None
 
     def collect(*, until: int) -> Iterator[list[tuple[Token, RowResult]]]:
@@ -91,23 +91,15 @@ def deliver(
             done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
             for future in done:
                 batch = in_flight.pop(future)
-                failed = future.exception()
-                if failed is not None:
-                    failure = failure or failed
-                    continue
-                yield list(zip((token for token, _ in batch), future.result(), strict=True))
+                sent = future.result()
+                failure = failure or sent.failure
+                yield [(batch[at][0], result) for at, result in sent.results.items()]
 
     with ThreadPoolExecutor(destination.concurrency, thread_name_prefix="census-send") as pool:
         try:
             for batch in _batches(operations, destination):
-                sent = pool.submit(
-                    _send,
-                    [operation for _, operation in batch],
-                    destination,
-                    client,
-                    health,
-                )
-                in_flight[sent] = batch
+                future = pool.submit(_send, [operation for _, operation in batch], destination, client, health)
+                in_flight[future] = batch
                 yield from collect(until=destination.concurrency - 1)
                 if failure is not None:
                     break
@@ -146,24 +138,49 @@ class _Health:
             raise Unavailable(f"the destination is down: {error}", status=error.status)
 
 
-def _send(
-    batch: Sequence[Operation],
-    destination: Destination,
-    client: Client,
-    health: _Health,
-) -> list[RowResult]:
-    """Return one result per operation; halve the batch until the record a refusal is about stands alone."""
+@dataclass
+class _Sent:
+    """What became of a batch: results by position, and the error that left some without."""
+
+    results: dict[int, RowResult] = field(default_factory=dict)
+    failure: Exception | None = None
+
+
+def _send(batch: Sequence[Operation], destination: Destination, client: Client, health: _Health) -> _Sent:
+    """Send a batch; halve it until the record a refusal is about stands alone."""
+    sent = _Sent()
+    parts = [range(len(batch))]
+    while parts:
+        part = parts.pop()
+        try:
+            results = _send_part([batch[at] for at in part], destination, client, health)
+        except Refused:
+            middle = len(part) // 2
+            parts += [part[middle:], part[:middle]]
+        except Exception as error:  # whatever it is, it ends the run; the parts before it have arrived
+            sent.failure = error
+            break
+        else:
+            sent.results.update(zip(part, results, strict=True))
+    return sent
+
+
+def _send_part(
+    batch: Sequence[Operation], destination: Destination, client: Client, health: _Health
+) -> Sequence[RowResult]:
+    """
+    Return one result per operation.
+
+    :raises Refused: the batch was refused, and holds more than one operation.
+    """
     redact = client.endpoint.redact
     try:
         results = client.run(destination.send(batch))
     except Refused as error:
         health.answered()
-        if len(batch) == 1:
-            return [RowResult(Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status)]
-        middle = len(batch) // 2
-        return [
-            result for half in (batch[:middle], batch[middle:]) for result in _send(half, destination, client, health)
-        ]
+        if len(batch) > 1:
+            raise
+        return [RowResult(Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status)]
     except Unanswered as error:
         return [RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
     except Unavailable as error:

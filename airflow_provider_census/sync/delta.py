@@ -7,6 +7,7 @@ Reading by them is the job of :mod:`~airflow_provider_census.sync.changes`.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import dataclass
 
 from airflow_provider_census.errors import ConfigError
@@ -15,6 +16,13 @@ from airflow_provider_census.errors import ConfigError
 def _one_of(what: str, value: object, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise ConfigError.unknown(what, value, valid)
+
+
+def _is_length(lag: object) -> bool:
+    # A negative one would step over rows.
+    if isinstance(lag, dt.timedelta):
+        return lag >= dt.timedelta()
+    return isinstance(lag, (int, float)) and not isinstance(lag, bool) and 0 <= lag < math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Watermark:
     def __post_init__(self) -> None:
         if not isinstance(self.column, str) or not self.column.strip():
             raise ConfigError("Watermark needs the name of the cursor column")
+        if self.lag is not None and not _is_length(self.lag):
+            raise ConfigError(f"Watermark lag {self.lag!r} is no length; give a timedelta or a number, not negative")
         _one_of("Watermark on_null", self.on_null, ("invalid", "include", "exclude"))
         _one_of("Watermark on_missing", self.on_missing, ("full", "now", "fail"))
         _one_of("Watermark baseline", self.baseline, ("send", "skip"))

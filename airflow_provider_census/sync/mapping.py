@@ -65,8 +65,10 @@ class Mapper:
             destination.check_field(path)
         self._refuse_overlaps()
         self._required = self._check_required()
+        # The order of the fields is no change.
+        declaration = declared if isinstance(declared, SyncAll) else sorted(declared.items(), key=lambda item: item[0])
         self.fingerprint = hashlib.blake2b(
-            repr((sorted(readers), declared, destination.identifier.name)).encode(),
+            repr((sorted(readers), declaration, destination.identifier.name)).encode(),
             digest_size=8,
         ).hexdigest()
 
@@ -81,6 +83,8 @@ class Mapper:
             self._require(fields)
         except ValueError as error:
             return RowResult(Outcome.INVALID, str(error))
+        except RecursionError:
+            return RowResult(Outcome.INVALID, "a value is nested too deep")
         return Record(key, text, fields)
 
     def key(self, row: Sequence[Any]) -> Any:
@@ -116,7 +120,7 @@ class Mapper:
             case Template():
                 render = source.bind(
                     lambda name: self._position(name, f"template of {field!r}"),
-                    escape=lambda text: self._destination.escape(text, field),
+                    escape=lambda value: self._converter.from_row(value, field),
                     convert=lambda value: self._converter.value(value, field),
                 )
                 return lambda row: self._converter.value(render(row), field)

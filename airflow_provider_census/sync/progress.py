@@ -7,6 +7,7 @@ when the row arrived or is owed; a crash at any point loses nothing, and what ar
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import itertools
 import json
@@ -32,6 +33,7 @@ class Change:
     :param cursor: its cursor value; None where there is none.
     :param owed: it was read by its key, because it did not arrive before.
     :param digest: what is remembered of it once it arrived; set when its record is known.
+    :param once: sent a second time it would stand there twice.
     """
 
     row: Sequence[Any]
@@ -39,6 +41,7 @@ class Change:
     cursor: Any = None
     owed: bool = False
     digest: bytes | None = None
+    once: bool = False
     closed: bool = False
 
 
@@ -76,6 +79,7 @@ class Progress:
         self._debts: dict[str, Any] = {}
         self._null_debt = False
         self._was_owed = frozenset(self._old_debts)
+        self._overflow = False
         self._complete = False
 
     def was_owed(self, key: Any) -> bool:
@@ -104,20 +108,30 @@ class Progress:
         """
         Close a row that did not arrive; it is read by its key from now on.
 
-        :raises ThresholdExceeded: there are too many to remember; the watermark stays below this row.
+        A row too many to remember stays open: the watermark stays below it, and :meth:`check` says so.
         """
         if change.key is None:
             self._null_debt = True
         else:
             known = str(change.key) in self._debts or str(change.key) in self._old_debts
             if not known and len(self._debts) + len(self._old_debts) >= MAX_OWED:
-                raise ThresholdExceeded(
-                    f"more than {MAX_OWED:,} rows did not arrive; the run stops here. What arrived is committed, the "
-                    f"rest is read again by the next run"
-                )
+                self._overflow = True
+                return
             self._old_debts.pop(str(change.key), None)
             self._debts[str(change.key)] = change.key
         self._close(change)
+
+    def check(self) -> None:
+        """
+        Check that reading on makes sense. Results of what is under way still have to be taken note of.
+
+        :raises ThresholdExceeded: more rows did not arrive than can be remembered.
+        """
+        if self._overflow:
+            raise ThresholdExceeded(
+                f"more than {MAX_OWED:,} rows did not arrive; the run stops here. What arrived is committed, the "
+                f"rest is read again by the next run"
+            )
 
     def complete(self) -> None:
         """Every row was read: what earlier runs remembered and this one did not meet is gone from the model."""
@@ -147,10 +161,30 @@ class Progress:
             self._advance(self._open.popleft().cursor)
 
     def _advance(self, cursor: Any) -> None:
-        if cursor == self._watermark:
+        # With a lag, rows below the watermark are read again; what was forgotten below them would be sent again.
+        if cursor == self._watermark or (self._lag is not None and self._is_behind(cursor)):
             return
         self._watermark = cursor
-        lowest = cursor if self._lag is None else cursor - self._lag
+        lowest = lowered(cursor, self._lag)
         below = itertools.takewhile(lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived)
         for value in list(below):
             del self._arrived[value]
+
+    def _is_behind(self, cursor: Any) -> bool:
+        return self._watermark is not None and bool(cursor < self._watermark)
+
+
+def lowered(cursor: Any, lag: Any) -> Any:
+    """
+    Return the lowest value to read for a watermark.
+
+    :raises TypeError: the lag is not of a kind that can be taken from the cursor.
+    """
+    if lag is None or cursor is None:
+        return cursor
+    if isinstance(cursor, decimal.Decimal) and isinstance(lag, float):
+        lag = decimal.Decimal(str(lag))
+    try:
+        return cursor - lag
+    except OverflowError:  # a date near the first one there is
+        return cursor

@@ -69,13 +69,14 @@ class Tally:
         ):
             if limit is None or count == 0:
                 continue
-            allowed = limit if isinstance(limit, int) else limit * self.tried
+            # Rounded: 0.29 * 100 is less than 29.
+            allowed = limit if isinstance(limit, int) else int(round(limit * self.tried, 6))
             if count > allowed:
                 outcomes = (Outcome.INVALID,) if what == "invalid" else (Outcome.REJECTED, Outcome.UNCERTAIN)
                 first = next(entry for outcome in outcomes for entry in self.samples[outcome])
                 return ThresholdExceeded(
                     f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
-                    f"{int(allowed)}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
+                    f"{allowed}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
                     f"these rows are read again and tried in every run until they arrive or leave the model"
                 )
         return None
@@ -143,7 +144,7 @@ def parse_limit(name: str, value: Any) -> Limit:
             raise ConfigError(f"{name}={text!r} is no number; give rows (5), a share (0.1) or None") from None
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise ConfigError(f"{name}={value!r} is no limit; give rows (5), a share (0.1) or None")
     if isinstance(value, float) and value > 1:
         raise ConfigError(f"{name}={value!r}: a share is at most 1.0; rows are given as an int")

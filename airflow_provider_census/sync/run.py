@@ -8,7 +8,7 @@ then is committed first.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -140,7 +140,10 @@ class _Run:
         assert self._changes is not None
         pace = Pace(self._client, self._sync.destination)
         try:
-            with closing(deliver(self._operations(), self._sync.destination, self._client)) as batches:
+            with (
+                closing(self._operations()) as operations,
+                closing(deliver(operations, self._sync.destination, self._client)) as batches,
+            ):
                 for batch in batches:
                     for change, result in batch:
                         self._settle(change, result)
@@ -154,12 +157,13 @@ class _Run:
     def rehearse(self) -> dict[str, float]:
         """Count what would be sent, send nothing; return the requests and seconds it would take."""
         rehearsal = Rehearsal(self._sync.destination, self._client)
-        for change, operation in self._operations():
-            self._settle(change, rehearsal.add(operation))
+        with closing(self._operations()) as operations:
+            for change, operation in operations:
+                self._settle(change, rehearsal.add(operation))
         self.tally.check()
         return rehearsal.finish(self.tally)
 
-    def _operations(self) -> Iterator[tuple[Change, Operation]]:
+    def _operations(self) -> Generator[tuple[Change, Operation], None, None]:
         """Read, map and plan; rows that are not to be sent are settled right here."""
         assert self._changes is not None
         destination = self._sync.destination
@@ -172,7 +176,8 @@ class _Run:
                 operation = Operation(destination.behavior, record)
                 reason = destination.check(operation)
                 if reason is None:
-                    self._fragile = self._fragile or not destination.repeatable(operation)
+                    change.once = not destination.repeatable(operation)
+                    self._fragile = self._fragile or change.once
                     yield change, operation
                     continue
                 result = RowResult(Outcome.INVALID, reason)

@@ -85,7 +85,7 @@ class State:
                 owed_null_keys=bool(value["owed_null_keys"]),
                 run_id=value["run_id"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"the stored state is not readable ({type(error).__name__}); delete it to start over"
             ) from None

@@ -27,14 +27,14 @@ class Template:
         self,
         column_at: Callable[[str], int],
         *,
-        escape: Callable[[str], str],
+        escape: Callable[[Any], Any],
         convert: Callable[[Any], Any],
     ) -> Callable[[Sequence[Any]], Any]:
         """
         Compile for rows of one model.
 
         :param column_at: position of a column by name; raises ConfigError for an unknown one.
-        :param escape: applied to text that comes out of an expression, not to the text around it.
+        :param escape: applied to what comes out of an expression, not to the text around it.
         :param convert: gives a database value as a JSON value.
         :raises ConfigError: the template is not valid Jinja, or names a column the model does not have.
         """
@@ -45,7 +45,7 @@ class Template:
 
 
 class _Compiler:
-    def __init__(self, escape: Callable[[str], str], convert: Callable[[Any], Any]) -> None:
+    def __init__(self, escape: Callable[[Any], Any], convert: Callable[[Any], Any]) -> None:
         from jinja2 import StrictUndefined
         from jinja2.sandbox import SandboxedEnvironment
 
@@ -116,7 +116,7 @@ class _Compiler:
 
         if isinstance(value, Undefined):
             str(value)  # a strict one raises, naming what is missing
-        return self._escape(value) if isinstance(value, str) else value
+        return self._escape(value)
 
     def _out(self, value: Any) -> Any:
         return self._escape(str(value))

@@ -8,17 +8,20 @@ sent a second time only if the API said, or the network proves, that the first o
 from __future__ import annotations
 
 import json
+import logging
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import requests
 import tenacity
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
 from airflow_provider_census import __version__
 from airflow_provider_census.errors import (
     AuthError,
+    CensusError,
     ConfigError,
     Interrupted,
     Unanswered,
@@ -35,6 +38,13 @@ from airflow_provider_census.transport.message import (
 from airflow_provider_census.transport.rate import Limiter, Throttle
 
 _MAX_WAIT_S = 120.0  # the longest pause an API may ask for before it counts as unavailable
+_BAD_URL = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+)
+_TLS_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_WIRE_LOG = logging.getLogger("urllib3.connectionpool")
 _LOUD = 300  # characters of an API's own words that go into an error
 
 
@@ -88,6 +98,7 @@ class Client:
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
+        _WIRE_LOG.addFilter(self._redact_log)
 
     def run(self, exchange: Exchange[T]) -> T:
         """Drive ``exchange`` to its end and return what it found. Errors of a request are thrown into it."""
@@ -103,6 +114,10 @@ class Client:
         except StopIteration as end:
             result: T = end.value
             return result
+        except CensusError as error:
+            # What an exchange quotes may be the API's own words.
+            error.args = tuple(self.endpoint.redact(part) if isinstance(part, str) else part for part in error.args)
+            raise
 
     def send(self, request: Request) -> Response:
         """
@@ -138,6 +153,12 @@ class Client:
         """Close the sockets."""
         for session in self._sessions:
             session.close()
+        _WIRE_LOG.removeFilter(self._redact_log)
+
+    def _redact_log(self, record: logging.LogRecord) -> bool:
+        """Redact urllib3's debug lines: they show the path, and a webhook's path is its secret."""
+        record.msg, record.args = self.endpoint.redact(record.getMessage()), ()
+        return True
 
     def _attempt(self, request: Request) -> Response:
         self.limiter.acquire(request.limit, request.cost)
@@ -176,7 +197,6 @@ class Client:
         if request.json is not None:
             body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
             headers.setdefault("Content-Type", "application/json; charset=utf-8")
-        where = f"{request.method} {request.path}"
         try:
             answer = self._session().request(
                 request.method,
@@ -188,20 +208,8 @@ class Client:
                 # A redirected POST would become a GET, and the token would travel to another host.
                 allow_redirects=False,
             )
-        except requests.exceptions.SSLError as error:
-            raise ConfigError(f"{where}: the TLS certificate of the host is not valid ({_name(error)})") from None
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.MissingSchema,
-            requests.exceptions.InvalidSchema,
-        ):
-            raise ConfigError(f"{where}: the host of the connection is not a valid http(s) URL") from None
         except requests.exceptions.RequestException as error:
-            never_left = _never_left(error)
-            reason = f"{'no connection' if never_left else 'no answer'} ({_name(error)})"
-            if never_left or request.idempotent:
-                raise _TryAgain(verdicts.Retry(reason, applied=not never_left), None) from None
-            raise Unanswered(f"{where}: {reason}; it may have been applied") from None
+            raise _failed(request, error) from None
         return Response(
             answer.status_code,
             {k.lower(): v for k, v in answer.headers.items()},
@@ -212,6 +220,7 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
+            session.auth = _no_netrc
             session.headers["User-Agent"] = f"airflow-provider-census/{__version__}"
             with self._lock:
                 self._sessions.append(session)
@@ -238,15 +247,26 @@ class Client:
         return f" ({text[:_LOUD]})" if text and not text.startswith("<") else ""
 
 
-def _never_left(error: requests.exceptions.RequestException) -> bool:
-    """Return whether the request cannot have reached the server."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
+def _failed(request: Request, error: requests.exceptions.RequestException) -> Exception:
+    """Return the error for a request without an answer. Its text names types: theirs may hold the URL, a secret."""
+    where = f"{request.method} {request.path}"
+    cause = _cause(error)
+    if isinstance(error, _BAD_URL):
+        return ConfigError(f"{where}: the host of the connection is not a valid http(s) URL")
+    if isinstance(cause, SSLError) and not isinstance(cause.args[0], _TLS_BROKEN_OFF):
+        return ConfigError(f"{where}: the TLS certificate of the host is not valid ({type(cause.args[0]).__name__})")
+    never_left = isinstance(cause, (NewConnectionError, ConnectTimeoutError))
+    reason = f"{'no connection' if never_left else 'no answer'} ({type(error).__name__})"
+    if never_left or request.idempotent:
+        return _TryAgain(verdicts.Retry(reason, applied=not never_left), None)
+    return Unanswered(f"{where}: {reason}; it may have been applied")
+
+
+def _cause(error: requests.exceptions.RequestException) -> object:
     cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))
+    return cause.reason if isinstance(cause, MaxRetryError) else cause
 
 
-def _name(error: Exception) -> str:
-    # The text of a requests error carries the URL, and a URL may be the secret (webhooks).
-    return type(error).__name__
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the request as it is. Without any auth, requests takes one from ~/.netrc and drops the header we set."""
+    return request

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 # The part of a window that may be used at once. The rest is spread evenly, so that no window of the API, wherever it
 # starts, ever sees more than its limit.
 _BURST = 0.02
+# The longest window among the published limits is an hour; what says more is no header to believe.
+_MAX_PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,16 @@ class _Bucket:
         allowed = max(count * self.share, 1e-9)
         burst = int(allowed * _BURST)
         self.count = count
-        self.interval_s = self.per_s / (allowed - burst)
+        self.spread = allowed - burst
+        self.interval_s = self.per_s / self.spread
         self.burst_s = burst * self.interval_s
 
     def reserve(self, cost: float, now: float) -> float:
         """Take ``cost`` and return the time at which it may be used."""
-        start = max(self.drained_at, now - self.burst_s)
-        self.drained_at = start + cost * self.interval_s
-        return max(start, now, self.blocked_until)
+        start = max(self.drained_at, now - self.burst_s, self.blocked_until)
+        # A cost is used at once, so a window must hold a whole number of them.
+        self.drained_at = start + self.per_s / (self.spread // cost or self.spread / cost)
+        return max(start, now)
 
 
 class Limiter:
@@ -94,22 +98,22 @@ class Limiter:
 
     def acquire(self, name: str = "", cost: float = 1) -> None:
         """Wait until a request of ``cost`` may be sent. An unknown ``name`` is not limited."""
-        with self._lock:
-            bucket = self._buckets.get(name or self._default)
-            if bucket is None:
+        bucket = self._buckets.get(name or self._default)
+        while bucket is not None:
+            with self._lock:
+                at = bucket.reserve(cost, self._clock())
+            while (wait := at - self._clock()) > 0:
+                self.sleep(wait)
+            if bucket.blocked_until <= self._clock():
                 return
-            at = bucket.reserve(cost, self._clock())
-        while (wait := at - self._clock()) > 0:
-            self.sleep(wait)
-            # The API may have asked for a pause while this thread slept.
-            at = max(at, bucket.blocked_until)
+            # The API asked for a pause while this thread slept: it queues again, or all who slept would go at once.
 
     def pause(self, name: str, seconds: float) -> None:
         """Let nothing through for ``seconds``: the API said so."""
         with self._lock:
             bucket = self._buckets.get(name or self._default)
             if bucket is not None:
-                bucket.blocked_until = max(bucket.blocked_until, self._clock() + seconds)
+                bucket.blocked_until = max(bucket.blocked_until, self._clock() + min(seconds, _MAX_PAUSE_S))
 
     def learn(self, name: str, throttle: Throttle) -> None:
         """Take over what the headers of an answer say."""

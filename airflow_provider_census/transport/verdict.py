@@ -88,7 +88,7 @@ def retry_after(response: Response, *, now: float | None = None) -> float | None
     except ValueError:
         pass
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        at = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, date.timestamp() - (time.time() if now is None else now))
+    return max(0.0, at - (time.time() if now is None else now))
