@@ -19,7 +19,7 @@ _CLOCK_SKEW_S = 2
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is Intercom's own."""
+    """An answer of Intercom, or a refusal of whatever stands before it."""
 
     status: int
     body: Mapping[str, Any]
@@ -30,8 +30,15 @@ class Answer:
         return 200 <= self.status < 300
 
     @property
+    def absent(self) -> bool:
+        """Whether Intercom says that there is no such thing; a 404 without its error list says nothing about that."""
+        return self.status == 404 and "errors" in self.body
+
+    @property
     def words(self) -> str:
         """What the error list says."""
+        if "errors" not in self.body:
+            return f"HTTP {self.status}, without a word of Intercom"
         return "; ".join(str(e.get("message") or e.get("code")) for e in self.body["errors"])
 
     def rejected(self) -> RowResult:
@@ -41,14 +48,16 @@ class Answer:
 
 def read(response: Response, promised: str | None = "id") -> Answer:
     """
-    Return the answer in ``response``: an object with the key ``promised`` (None: 202 and no body), or the error list.
+    Return the answer in ``response``: an object with the key ``promised`` (None: 202 and no body), or a refusal.
 
     :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
     """
+    if not response.ok:
+        return Answer(response.status, response.json_object())
     if promised is None and response.status == 202:
         return Answer(202, {})
     body = response.json()
-    if not isinstance(body, dict) or (promised if response.ok else "errors") not in body:
+    if not isinstance(body, dict) or promised not in body:
         raise Unanswered(f"HTTP {response.status} with JSON that is not Intercom's", status=response.status)
     return Answer(response.status, body)
 

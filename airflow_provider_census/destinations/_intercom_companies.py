@@ -33,7 +33,7 @@ def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowR
 
 def _look_up(company_id: str) -> Exchange[str | None]:
     answer = yield from ask(Request(method="GET", path="/companies", query={"company_id": company_id}), "type")
-    if answer.status == 404:
+    if answer.absent:
         return None
     if not answer.ok:
         raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
@@ -43,6 +43,6 @@ def _look_up(company_id: str) -> Exchange[str | None]:
 
 
 def _result(answer: Answer, outcome: Outcome, *, again: bool = False) -> RowResult:
-    if answer.ok or (again and answer.status == 404):
+    if answer.ok or (again and answer.absent):
         return RowResult(outcome)
-    return _ABSENT if answer.status == 404 else answer.rejected()
+    return _ABSENT if answer.absent else answer.rejected()

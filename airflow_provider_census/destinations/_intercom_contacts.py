@@ -101,7 +101,7 @@ class Contacts:
         return found
 
     def _only(self, answer: Answer) -> list[str]:
-        if answer.status == 404:
+        if answer.absent:
             return []
         if not answer.ok:
             raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
@@ -153,7 +153,7 @@ class Contacts:
     def _update(self, contact_id: str, payload: dict[str, Any]) -> Exchange[RowResult | None]:
         """Exchange that updates a contact; None if there is none."""
         answer = yield from ask(Request(method="PUT", path=contact_path(contact_id), json=payload))
-        if answer.status == 404:
+        if answer.absent:
             return None
         return RowResult(Outcome.UPDATED) if answer.ok else answer.rejected()
 
@@ -163,9 +163,9 @@ class Contacts:
         else:
             request = Request(method="POST", path=contact_path(contact_id, "/archive"))
         answer, lost = yield from ask_once(request)
-        if answer.ok or (lost and answer.status == 404):
+        if answer.ok or (lost and answer.absent):
             return RowResult(Outcome.DELETED)
-        return _ABSENT if answer.status == 404 else answer.rejected()
+        return _ABSENT if answer.absent else answer.rejected()
 
     def _create(self, operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:
         if self.identifier.name == "id":

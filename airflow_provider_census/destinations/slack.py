@@ -336,7 +336,7 @@ class SlackWebhook(Slack):
         )
         words = response.body.decode(errors="replace").strip()
         if not response.ok:
-            return [rejected(words[:200] if words[:1] != "<" else f"HTTP {response.status}", response.status)]
+            return [rejected(words[:200] if words and words[0] != "<" else f"HTTP {response.status}", response.status)]
         if words != "ok":
             raise Unanswered(f"HTTP {response.status} without the 'ok' of a webhook", status=response.status)
         return [RowResult(Outcome.SENT, status=response.status)]

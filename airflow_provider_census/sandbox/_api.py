@@ -7,7 +7,7 @@ import importlib
 import math
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from fastapi import APIRouter
@@ -27,6 +27,8 @@ class SandboxApi(abc.ABC):
 
     name: ClassVar[str]
     """Mounted at ``/<name>``: the host of a connection is ``http://127.0.0.1:PORT/<name>``."""
+    connection: ClassVar[Mapping[str, Any]]
+    """What an Airflow connection needs to be let in, besides the host: ``conn_type``, ``password`` …"""
 
     def __init__(self) -> None:
         self.reset()

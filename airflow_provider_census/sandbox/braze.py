@@ -49,6 +49,7 @@ class BrazeSandbox(SandboxApi):
     name: ClassVar[str] = "braze"
     api_key: ClassVar[str] = "sandbox-braze-key"
     """The REST API key that is accepted."""
+    connection: ClassVar[Mapping[str, Any]] = {"conn_type": "braze", "password": api_key}
     all_permissions: ClassVar[frozenset[str]] = frozenset(
         {
             "users.track",

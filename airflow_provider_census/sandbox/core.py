@@ -57,6 +57,14 @@ class Sandbox:
         """Return the ``host`` for a connection to the API ``name``."""
         return f"http://{self.host}:{self.port}/{self[name].name}"
 
+    def connection(self, name: str, **parts: Any) -> dict[str, Any]:
+        """
+        Return the Airflow connection to the API ``name``, as ``AIRFLOW_CONN_…`` takes it in JSON.
+
+        :param parts: of the connection, set or replaced: ``extra={"region": "eu"}``.
+        """
+        return {**self[name].connection, "host": self.url(name), **parts}
+
     def __getitem__(self, name: str) -> Any:
         """Return the stand-in ``name``; its attributes are its state."""
         return self._apis[name]
@@ -74,6 +82,10 @@ class Sandbox:
         if fault.api not in self._apis:
             raise KeyError(fault.api)
         self._faults.inject(fault)
+
+    def recover(self) -> None:
+        """Let nothing go wrong any more; records and requests stay."""
+        self._faults.clear()
 
     def reset(self) -> None:
         """Forget records, requests and faults."""

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -65,6 +65,7 @@ class Slack(SandboxApi):
     token = "xoxb-sandbox-token"
     webhook = "/services/T00000001/B00000001/sandboxwebhooksecret"
     """Path of the webhook that posts to #general."""
+    connection: ClassVar[Mapping[str, Any]] = {"conn_type": "census_slack", "password": token}
 
     def reset(self) -> None:
         """Restore the workspace."""
