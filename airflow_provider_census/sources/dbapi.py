@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
 from airflow.providers.common.sql.hooks.lineage import send_sql_hook_lineage
 from airflow.providers.common.sql.hooks.sql import DbApiHook
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from sqlglot import Dialects
 
 from airflow_provider_census.errors import ConfigError, Unavailable
@@ -54,11 +55,13 @@ class DbApiSource:
         """
         Return the source behind an Airflow connection.
 
-        :raises ConfigError: the connection is not one to a database.
+        :raises ConfigError: the connection is missing, or not one to a database.
         """
         try:
             return cls(BaseHook.get_hook(conn_id))
-        except ConfigError as error:
+        except AirflowNotFoundException:
+            raise ConfigError(f"source connection {conn_id!r} is not defined") from None
+        except (AirflowException, ConfigError) as error:  # Airflow's: no provider has a hook for the type
             raise ConfigError(f"source connection {conn_id!r}: {error}") from None
 
     def columns(self, query: Query) -> list[str]:
@@ -80,6 +83,25 @@ class DbApiSource:
             self._execute(connection, cursor, query)
             while batch := self._fetch(connection, cursor, batch_rows):
                 yield batch
+
+    def write(self, queries: Iterable[Query]) -> None:
+        """
+        Run ``queries`` in one transaction.
+
+        :raises ConfigError: the database does not take one of them, or the connection may not write.
+        :raises Unavailable: the database failed.
+        """
+        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+            if self._hook.supports_autocommit:
+                self._hook.set_autocommit(connection, False)
+            # DuckDB's cursor is a connection of its own, and outside of a transaction until told otherwise.
+            owner = cursor if hasattr(cursor, "begin") else connection
+            if owner is cursor:
+                cursor.begin()
+            for query in queries:
+                self._execute(connection, cursor, query)
+            with self._driver_errors(connection):
+                owner.commit()
 
     def _execute(self, connection: Any, cursor: Any, query: Query) -> None:
         with self._driver_errors(connection):

@@ -83,7 +83,9 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class Bound:
+    """A value in a statement being put together; it is bound, never written into the text."""
+
     value: Any
 
 
@@ -128,9 +130,9 @@ class ModelSql:
         if cursor is None:
             return self._read(key, lower)
         column = self.quote(cursor)
-        where: list[str | _Bound] = []
+        where: list[str | Bound] = []
         if since is not None:
-            where = [f" WHERE {column} >= ", _Bound(since)]
+            where = [f" WHERE {column} >= ", Bound(since)]
             if nulls:
                 where.append(f" OR {column} IS NULL")
         elif not nulls:
@@ -155,9 +157,9 @@ class ModelSql:
         """
         column = self.quote(key)
         for chunk in _chunks(keys, size):
-            listed: list[str | _Bound] = [_Bound(chunk[0])]
+            listed: list[str | Bound] = [Bound(chunk[0])]
             for value in chunk[1:]:
-                listed += [", ", _Bound(value)]
+                listed += [", ", Bound(value)]
             yield self._read(key, lower, f" WHERE {column} IN (", *listed, ")")
         if null_keys:
             yield self._read(key, lower, f" WHERE {column} IS NULL")
@@ -170,7 +172,7 @@ class ModelSql:
         """Return ``name`` as an identifier."""
         return exp.to_identifier(name, quoted=True).sql(self._dialect)
 
-    def _read(self, key: str, lower: bool, *clauses: str | _Bound) -> Query:
+    def _read(self, key: str, lower: bool, *clauses: str | Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
         return self._compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
 
@@ -186,30 +188,32 @@ class ModelSql:
         # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
         return ("(\n", None, f"\n) {_ALIAS}")
 
-    def _compose(self, *parts: str | _Bound | None) -> Query:
-        bound = [part.value for part in parts if isinstance(part, _Bound)]
+    def _compose(self, *parts: str | Bound | None) -> Query:
+        bound = [part.value for part in parts if isinstance(part, Bound)]
         ours = {f"census_{number}": value for number, value in enumerate(bound)}
         names = iter(ours)
+        given = self._given if None in parts else ()
         # Drivers with % markers look for them as soon as anything is bound; authors who bind double theirs already.
-        double = self._percent and bool(bound or self._given)
-        body = self._body.replace("%", "%%") if double and not self._given else self._body
-        head = self._head.replace("%", "%%") if double and not self._given else self._head
-        text = [head]
+        double = self._percent and bool(bound or given)
+        head, body = (text.replace("%", "%%") if double and not given else text for text in (self._head, self._body))
+        text = [head] if None in parts else []
         for part in parts:
-            if isinstance(part, _Bound):
+            if isinstance(part, Bound):
                 text.append(self._marker or self._named.format(next(names)))
             elif part is None:
                 text.append(body)
             else:
                 text.append(part.replace("%", "%%") if double else part)
-        return Query("".join(text), self._join(bound, ours))
+        return Query("".join(text), self._join(given, bound, ours))
 
-    def _join(self, bound: list[Any], ours: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any] | None:
-        if not bound and not self._given:
+    def _join(
+        self, given: Parameters, bound: list[Any], ours: dict[str, Any]
+    ) -> tuple[Any, ...] | dict[str, Any] | None:
+        if not bound and not given:
             return None
         if self._marker is not None:
-            return (*self._given, *bound)
-        return {**dict(self._given), **ours}
+            return (*given, *bound)
+        return {**dict(given), **ours}
 
 
 def check_columns(columns: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlglot import exp
 
@@ -28,13 +29,16 @@ _COLUMNS = ("sync_key", "record_id", "digest", "sent")
 # No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
 _WITHOUT_MD5 = frozenset({"sqlite"})
 # Types that can be compared and indexed; TEXT can not everywhere.
-_TEXT_TYPES = {"mysql": "VARCHAR(512)", "tsql": "NVARCHAR(512)"}
+_TEXT_TYPES = {"mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "tsql": "NVARCHAR(440)"}
+# Where finding a key would mean reading the table. Warehouses read it anyway, and do not enforce keys.
+_WITH_PRIMARY_KEY = frozenset({"postgres", "mysql", "sqlite", "tsql"})
 
 
 def table_name(sync_id: str, target: str) -> str:
     """Return the name of the snapshot table of a sync: readable, and different for every sync and target."""
     slug = re.sub(r"[^a-z0-9]+", "_", sync_id.lower()).strip("_")[:30]
-    return f"census_{slug}_{hashlib.blake2b(f'{sync_id}\n{target}'.encode(), digest_size=4).hexdigest()}"
+    mark = hashlib.blake2b(f"{sync_id} {target}".encode(), digest_size=4).hexdigest()
+    return f"census_{slug}_{mark}"
 
 
 class SnapshotSql(ModelSql):
@@ -75,14 +79,13 @@ class SnapshotSql(ModelSql):
         if self._schema:
             schema = exp.Create(this=exp.table_(self._schema, quoted=True), kind="SCHEMA", exists=True)
             yield Query(schema.sql(self._dialect))
-        text = _TEXT_TYPES.get(self._dialect)
-        kinds = [*[exp.DataType.build(text, dialect=self._dialect) if text else exp.DataType.build("text")] * 3]
-        definitions = [
-            exp.ColumnDef(this=exp.to_identifier(name), kind=kind)
-            for name, kind in zip(_COLUMNS, [*kinds, exp.DataType.build("int")], strict=True)
-        ]
-        table = exp.Schema(this=exp.maybe_parse(self._table, into=exp.Table, dialect=self._dialect), expressions=definitions)
-        yield Query(exp.Create(this=table, kind="TABLE", exists=True).sql(self._dialect))
+        text = _TEXT_TYPES.get(self._dialect) or exp.DataType.build("text").sql(self._dialect)
+        primary = " NOT NULL PRIMARY KEY" if self._dialect in _WITH_PRIMARY_KEY else ""
+        columns = f"sync_key {text}{primary}, record_id {text}, digest {text}, sent INT"
+        if self._dialect == "tsql":
+            yield Query(f"IF OBJECT_ID(N'{self._table}', N'U') IS NULL CREATE TABLE {self._table} ({columns})")
+        else:
+            yield Query(f"CREATE TABLE IF NOT EXISTS {self._table} ({columns})")
 
     def known(self) -> Query:
         """Return a query for how many records are in the snapshot, and how many of them this sync sent."""
@@ -97,16 +100,16 @@ class SnapshotSql(ModelSql):
             for at, value in enumerate(row):
                 values += [", "] * (at > 0) + [Bound(value)]
             values.append(")")
-        yield self._bind(*values)
+        yield self._compose(*values)
 
     def forget(self, keys: Sequence[str]) -> Iterator[Query]:
         """Return the statement that drops ``keys`` from the snapshot."""
         listed: list[str | Bound] = []
         for number, key in enumerate(keys):
             listed += [", "] * (number > 0) + [Bound(key)]
-        yield self._bind(f"DELETE FROM {self._table} WHERE sync_key IN (", *listed, ")")
+        yield self._compose(f"DELETE FROM {self._table} WHERE sync_key IN (", *listed, ")")
 
-    def adopt_all(self) -> Query:
+    def baseline(self) -> Query:
         """Return the statement that takes every row of the model as settled, without sending it (a baseline)."""
         record_id = self._same(self._key, self._lower) if self._lower else self._key_text()
         return self._compose(
@@ -128,10 +131,10 @@ class SnapshotSql(ModelSql):
         :param everything: leave out none.
         """
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(self._key, self._lower)}) AS {COPIES}"
-        where = "p.sync_key IS NULL" if only_new else "p.sync_key IS NULL OR p.digest <> m.census_digest"
+        where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR p.digest <> m.{DIGEST}"
         return self._compose(
-            f"SELECT m.* FROM (SELECT census_model.*, {copies}, {self._key_text()} AS {KEY}, {self._digest()} AS {DIGEST} "
-            f"FROM ",
+            f"SELECT m.* FROM (SELECT census_model.*, {copies}, {self._key_text()} AS {KEY}, "
+            f"{self._digest()} AS {DIGEST} FROM ",
             *self._model(),
             f") m LEFT JOIN {self._table} p ON p.sync_key = m.{KEY}",
             "" if everything else f" WHERE {where} OR m.{COPIES} > 1",
@@ -143,14 +146,13 @@ class SnapshotSql(ModelSql):
 
         A record whose key is only written in another way now is still there.
         """
-        present = (f"(SELECT {self._key_text()} AS {KEY} FROM ", *self._model(), ")")
+        what = "COUNT(*)" if count else "r.sync_key, r.record_id"
         return self._compose(
-            f"SELECT {'COUNT(*)' if count else 'p.sync_key, p.record_id'} FROM {self._table} p "
-            f"WHERE p.sent = 1 AND NOT EXISTS (SELECT 1 FROM ",
-            *present,
-            f" m WHERE m.{KEY} = p.sync_key) AND NOT EXISTS (SELECT 1 FROM {self._table} q, ",
-            *present,
-            f" n WHERE q.record_id = p.record_id AND q.sync_key <> p.sync_key AND n.{KEY} = q.sync_key)",
+            f"SELECT {what} FROM (SELECT p.sync_key, p.record_id, p.sent, "
+            f"MAX(CASE WHEN m.{KEY} IS NULL THEN 0 ELSE 1 END) OVER (PARTITION BY p.record_id) AS present "
+            f"FROM {self._table} p LEFT JOIN (SELECT {self._key_text()} AS {KEY} FROM ",
+            *self._model(),
+            f") m ON m.{KEY} = p.sync_key) r WHERE r.sent = 1 AND r.present = 0",
         )
 
     def any_row(self) -> Query:
@@ -161,7 +163,7 @@ class SnapshotSql(ModelSql):
         return exp.cast(exp.column(self._key, quoted=True), "text").sql(self._dialect)
 
     def _digest(self) -> str:
-        parts: list[exp.Expression] = [exp.Literal.string(self._salt)]
+        parts: list[Any] = [exp.Literal.string(self._salt)]
         for column in self._compared:
             text = exp.cast(exp.column(column, quoted=True), "text")
             parts.append(exp.func("COALESCE", self._mark(text), exp.Literal.string("-")))
@@ -177,7 +179,5 @@ class SnapshotSql(ModelSql):
         if self._dialect in _WITHOUT_MD5:
             return text
         if self._dialect == "tsql":  # bytes there, which do not concatenate
-            return exp.maybe_parse(
-                f"CONVERT(VARCHAR(32), HASHBYTES('MD5', {text.sql('tsql')}), 2)", dialect="tsql"
-            )
+            return exp.maybe_parse(f"CONVERT(VARCHAR(32), HASHBYTES('MD5', {text.sql('tsql')}), 2)", dialect="tsql")
         return exp.MD5(this=text)

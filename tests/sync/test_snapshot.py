@@ -1,0 +1,191 @@
+"""The SQL of a snapshot on real databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_census.sources.dbapi import DbApiSource
+from airflow_provider_census.sync.model import Model
+from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+
+_ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DbApiSource]:
+    """A database with a table of customers."""
+    kind = request.param
+    if kind == "postgres":
+        uri = request.getfixturevalue("postgres_uri").replace("postgresql://", "postgres://", 1)
+    else:
+        uri = f"{kind}:///{quote(str(tmp_path / 'db'), safe='')}" if kind == "sqlite" else f"duckdb://{tmp_path}/db"
+    monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", uri)
+    if kind == "sqlite":
+        monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", f'{{"conn_type": "sqlite", "host": "{tmp_path / "db"}"}}')
+    if kind == "duckdb":
+        monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", f'{{"conn_type": "duckdb", "host": "{tmp_path / "db"}"}}')
+    source = DbApiSource.of("snapshot_db")
+    rows = _ROWS.replace("TIMESTAMP ", "") if kind == "sqlite" else _ROWS
+    _run(source, "DROP TABLE IF EXISTS c", "CREATE TABLE c (id INT, email VARCHAR(50), mrr NUMERIC(9, 2), t TIMESTAMP)")
+    _run(source, f"INSERT INTO c VALUES {rows}")
+    yield source
+    _run(source, "DROP TABLE c")
+
+
+def _run(source: DbApiSource, *statements: str) -> None:
+    from airflow_provider_census.sync.model import Query
+
+    source.write([Query(statement) for statement in statements])
+
+
+def _rows(source: DbApiSource, query: Any) -> list[tuple[Any, ...]]:
+    return sorted((row for batch in source.stream(query) for row in batch), key=str)
+
+
+def _sql(source: DbApiSource, request: pytest.FixtureRequest, **changes: Any) -> SnapshotSql:
+    settings: dict[str, Any] = {"key": "id", "columns": ["email", "mrr", "t"], "salt": "m", "lower": False, **changes}
+    return SnapshotSql(
+        settings.pop("model", Model("SELECT * FROM c")),
+        table=table_name(request.node.name, "x/user"),
+        dialect=source.dialect,
+        paramstyle=source.paramstyle,
+        **settings,
+    )
+
+
+def _accept(source: DbApiSource, sql: SnapshotSql, rows: list[tuple[Any, ...]]) -> None:
+    source.write(sql.put([(row[-2], f"r{row[-2]}", row[-1], 1) for row in rows]))
+
+
+@pytest.fixture
+def sql(source: DbApiSource, request: pytest.FixtureRequest) -> Iterator[SnapshotSql]:
+    """Its snapshot, empty."""
+    sql = _sql(source, request)
+    source.write(sql.create())
+    source.write(sql.create())  # the second run finds it there
+    yield sql
+    _run(source, f"DROP TABLE {sql._table}")
+
+
+def test_everything_is_changed_at_first_and_nothing_once_it_arrived(source: DbApiSource, sql: SnapshotSql) -> None:
+    rows = _rows(source, sql.changed())
+    assert [row[0] for row in rows] == [1, 2, 3]
+
+    _accept(source, sql, rows)
+
+    assert _rows(source, sql.changed()) == []
+    assert _rows(source, sql.known()) == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["email = 'new'", "mrr = NULL", "mrr = 10.51", "t = NULL", "email = NULL"],
+)
+def test_an_edit_of_any_compared_column_is_a_change_of_that_row_alone(
+    source: DbApiSource, sql: SnapshotSql, edit: str
+) -> None:
+    _accept(source, sql, _rows(source, sql.changed()))
+
+    _run(source, f"UPDATE c SET {edit} WHERE id = 1")
+
+    assert [row[0] for row in _rows(source, sql.changed())] == [1]
+    assert _rows(source, sql.changed(only_new=True)) == []
+
+
+def test_empty_text_and_null_are_not_the_same(source: DbApiSource, sql: SnapshotSql) -> None:
+    _accept(source, sql, _rows(source, sql.changed()))
+
+    _run(source, "UPDATE c SET email = NULL WHERE id = 3")
+
+    assert [row[0] for row in _rows(source, sql.changed())] == [3]
+
+
+def test_values_cannot_trade_places_between_columns(source: DbApiSource, request: pytest.FixtureRequest) -> None:
+    one = _sql(source, request, model=Model("SELECT 1 AS id, 'ab' AS x, 'c' AS y"), columns=["x", "y"])
+    two = _sql(source, request, model=Model("SELECT 1 AS id, 'a' AS x, 'bc' AS y"), columns=["x", "y"])
+    source.write(one.create())
+
+    digests = {_rows(source, query.changed())[0][-1] for query in (one, two)}
+
+    assert len(digests) == 2
+    _run(source, f"DROP TABLE {one._table}")
+
+
+def test_a_column_that_is_not_compared_and_a_new_salt_do_what_they_should(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    narrow = _sql(source, request, columns=["email"])
+    _accept(source, narrow, _rows(source, narrow.changed()))
+
+    _run(source, "UPDATE c SET mrr = 99 WHERE id = 1")
+
+    assert _rows(source, narrow.changed()) == []
+    assert len(_rows(source, _sql(source, request, columns=["email"], salt="other").changed())) == 3
+
+
+def test_every_copy_of_a_key_comes_back_in_every_run(source: DbApiSource, sql: SnapshotSql) -> None:
+    _accept(source, sql, _rows(source, sql.changed()))
+
+    _run(source, "INSERT INTO c VALUES (1, 'other', 1, NULL), (NULL, 'no key', 1, NULL)")
+
+    rows = _rows(source, sql.changed())
+    assert [(row[0], row[-3]) for row in rows] == [(1, 2), (1, 2), (None, 1)]
+
+
+def test_what_is_gone_from_the_model_is_removed_only_if_this_sync_sent_it(
+    source: DbApiSource, sql: SnapshotSql
+) -> None:
+    rows = _rows(source, sql.changed())
+    _accept(source, sql, rows[:2])
+    source.write(sql.put([("3", "r3", "d", 0)]))
+
+    _run(source, "DELETE FROM c")
+
+    assert _rows(source, sql.removed(count=True)) == [(2,)]
+    assert _rows(source, sql.removed()) == [("1", "r1"), ("2", "r2")]
+    source.write(sql.forget(["1"]))
+    assert _rows(source, sql.removed()) == [("2", "r2")]
+    assert _rows(source, sql.any_row()) == [(0,)]
+
+
+def test_a_key_that_is_only_written_differently_now_is_still_there(source: DbApiSource, sql: SnapshotSql) -> None:
+    source.write(sql.put([("01", "one", "d", 1), ("1", "one", "d", 1), ("9", "nine", "d", 1)]))
+
+    assert _rows(source, sql.removed()) == [("9", "nine")]
+
+
+def test_a_baseline_settles_every_row_without_reading_one(source: DbApiSource, sql: SnapshotSql) -> None:
+    source.write([sql.baseline()])
+
+    assert _rows(source, sql.changed()) == []
+    assert _rows(source, sql.known()) == [(3, 0)]
+    _run(source, "DELETE FROM c")
+    assert _rows(source, sql.removed()) == []
+
+
+def test_the_models_own_parameters_and_percent_signs_are_kept(
+    source: DbApiSource, request: pytest.FixtureRequest
+) -> None:
+    marker = "?" if source.paramstyle == "qmark" else "%s"
+    percent = "%" if source.paramstyle == "qmark" else "%%"
+    model = Model(f"SELECT * FROM c WHERE id > {marker} AND email LIKE '{percent}@x'", (1,))
+    sql = _sql(source, request, model=model)
+    source.write(sql.create())
+
+    rows = _rows(source, sql.changed())
+    _accept(source, sql, rows)
+
+    assert [row[0] for row in rows] == [2]
+    assert _rows(source, sql.changed()) == []
+    _run(source, f"DROP TABLE {sql._table}")
+
+
+def test_table_names_are_readable_and_differ_by_sync_and_target() -> None:
+    assert table_name("my dag.Customers", "intercom/user").startswith("census_my_dag_customers_")
+    assert len({table_name("a", "x"), table_name("a", "y"), table_name("b", "x")}) == 3
+    assert len(table_name("x" * 300, "y")) < 60
