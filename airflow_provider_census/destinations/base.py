@@ -264,8 +264,12 @@ class Destination(abc.ABC):
         return self.repeatable(operation) or self.on_uncertain == "resend"
 
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
-        """Return what a batch costs per rate, for the estimate of a dry run."""
+        """Return how many requests a batch takes per rate, for the estimate of a dry run."""
         return {"": 1}
+
+    def costs_of(self, batch: Sequence[Operation]) -> Mapping[str, float]:
+        """Return what a batch costs per rate, in the rate's unit: not the same where an API counts objects."""
+        return self.requests_for(batch)
 
     # --- answers ---------------------------------------------------------------------------------------------------
 

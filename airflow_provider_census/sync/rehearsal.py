@@ -34,6 +34,7 @@ class Rehearsal:
         self._destination = destination
         self._client = client
         self._batcher: Batcher[None] = Batcher(destination)
+        self._requests = 0.0
         self._costs: dict[str, float] = {}
         self._samples: list[str] = []
 
@@ -50,7 +51,7 @@ class Rehearsal:
         """Log the recap and return the requests and seconds the real run would take."""
         for batch in self._batcher.rest():
             self._count([op for _, op in batch])
-        requests = math.ceil(sum(self._costs.values()))
+        requests = math.ceil(self._requests)
         seconds = self._client.limiter.seconds(self._costs)
         counts = ", ".join(f"{n} {o.value}" for o, n in tally.counts.items() if n) or "nothing"
         log.info(
@@ -66,5 +67,6 @@ class Rehearsal:
         return {"requests": requests, "seconds": round(seconds, 1)}
 
     def _count(self, batch: list[Operation]) -> None:
-        for rate, cost in self._destination.requests_for(batch).items():
+        self._requests += sum(self._destination.requests_for(batch).values())
+        for rate, cost in self._destination.costs_of(batch).items():
             self._costs[rate] = self._costs.get(rate, 0) + cost

@@ -141,7 +141,7 @@ class Client:
             return retrying(self._attempt, request)
         except _TryAgain as error:
             raise Unavailable(
-                f"{request.method} {request.path}: {error} after {self._attempts} attempts",
+                f"{request}: {error} after {self._attempts} attempts",
                 status=error.status,
             ) from None
 
@@ -179,20 +179,21 @@ class Client:
                         self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S))
                 if retry.applied and not request.idempotent:
                     raise Unanswered(
-                        f"{request.method} {request.path}: {retry.reason}",
+                        f"{request}: {retry.reason}",
                         status=response.status,
                     )
                 raise _TryAgain(retry, response.status)
             case verdicts.Denied(reason):
                 raise AuthError(
-                    f"{request.method} {request.path}: {reason}{self._words(response)}; "
+                    f"{request}: {reason}{self._words(response)}; "
                     f"check the credentials and permissions of the connection"
                 )
             case verdicts.Misdirected(reason):
-                raise ConfigError(f"{request.method} {request.path}: {reason}")
+                raise ConfigError(f"{request}: {reason}")
 
     def _exchange_bytes(self, request: Request) -> Response:
-        headers = {**self.endpoint.headers, **request.headers}
+        endpoint = self.endpoint.others[request.at] if request.at else self.endpoint
+        headers = {**endpoint.headers, **request.headers}
         body: bytes | None = None
         if request.json is not None:
             body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -200,7 +201,7 @@ class Client:
         try:
             answer = self._session().request(
                 request.method,
-                self.endpoint.base_url + request.path,
+                endpoint.base_url + request.path,
                 params=request.query,
                 data=body if body is not None else request.form,
                 headers=headers,
@@ -249,17 +250,16 @@ class Client:
 
 def _failed(request: Request, error: requests.exceptions.RequestException) -> Exception:
     """Return the error for a request without an answer. Its text names types: theirs may hold the URL, a secret."""
-    where = f"{request.method} {request.path}"
     cause = _cause(error)
     if isinstance(error, _BAD_URL):
-        return ConfigError(f"{where}: the host of the connection is not a valid http(s) URL")
+        return ConfigError(f"{request}: the host of the connection is not a valid http(s) URL")
     if isinstance(cause, SSLError) and not isinstance(cause.args[0], _TLS_BROKEN_OFF):
-        return ConfigError(f"{where}: the TLS certificate of the host is not valid ({type(cause.args[0]).__name__})")
+        return ConfigError(f"{request}: the TLS certificate of the host is not valid ({type(cause.args[0]).__name__})")
     never_left = isinstance(cause, (NewConnectionError, ConnectTimeoutError))
     reason = f"{'no connection' if never_left else 'no answer'} ({type(error).__name__})"
     if never_left or request.idempotent:
         return _TryAgain(verdicts.Retry(reason, applied=not never_left), None)
-    return Unanswered(f"{where}: {reason}; it may have been applied")
+    return Unanswered(f"{request}: {reason}; it may have been applied")
 
 
 def _cause(error: requests.exceptions.RequestException) -> object:

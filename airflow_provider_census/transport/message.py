@@ -24,11 +24,17 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a destination's API answers, and what every request to it carries."""
+    """
+    Where a destination's API answers, and what every request to it carries.
+
+    :param secrets: of the whole connection, those of ``others`` included.
+    :param others: further addresses, by the name that :attr:`Request.at` gives: an API that is managed elsewhere.
+    """
 
     base_url: str = field(repr=False)  # a webhook is its own secret
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    others: Mapping[str, Endpoint] = field(default_factory=dict, repr=False)
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every secret of the connection replaced; APIs echo keys in their errors."""
@@ -48,6 +54,7 @@ class Request:
     :param idempotent: whether sending it twice leaves the destination as sending it once.
     :param limit: name of the :class:`~.rate.Rate` that counts it; empty for the first one.
     :param cost: how much of that rate it uses, in the rate's unit.
+    :param at: name of the address it goes to, one of :attr:`Endpoint.others`; empty for the endpoint itself.
     """
 
     method: str
@@ -59,6 +66,10 @@ class Request:
     idempotent: bool = True
     limit: str = ""
     cost: int = 1
+    at: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.at} {self.method} {self.path}".lstrip()
 
 
 @dataclass(frozen=True, slots=True)
