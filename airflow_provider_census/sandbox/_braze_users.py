@@ -16,6 +16,7 @@ from typing import Any
 Profile = dict[str, Any]
 
 _PRIMARY = ("external_id", "user_alias", "braze_id")
+_INDEXED = ("external_id", "braze_id")
 _CONTROL = {*_PRIMARY, "_update_existing_only", "_merge_objects"}
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _STATES = {"subscribed", "unsubscribed", "opted_in"}
@@ -31,18 +32,31 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 
 
 class Users:
-    """All profiles. ``profiles`` holds identifiers, ``attributes`` and ``updated``, a sequence number."""
+    """All profiles; ``updated`` of each is a sequence number."""
 
     def __init__(self) -> None:
-        self.profiles: list[Profile] = []
+        self.profiles = []
         self.blocked_ids = {"guest", "null"}
         self._sequence = itertools.count(1)
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """Identifiers, ``attributes`` and ``updated`` of every user."""
+        return self._profiles
+
+    @profiles.setter
+    def profiles(self, profiles: list[Profile]) -> None:
+        self._profiles = profiles
+        # A look-up for each object must not walk through all users.
+        self._by_id = {(name, profile[name]): profile for profile in profiles for name in _INDEXED}
 
     def find(self, who: Mapping[str, Any]) -> Profile | None:
         """Return the profile that Braze picks for the identifiers of ``who``."""
         for name in _PRIMARY:
             if name in who:
-                return next((p for p in self.profiles if _is(p, name, who[name])), None)
+                if name in _INDEXED:
+                    return self._by_id.get((name, str(who[name])))
+                return next((p for p in self.profiles if who[name] in p["user_aliases"]), None)
         for name in ("email", "phone"):
             if name in who:
                 found = self.having(name, who[name])
@@ -64,6 +78,7 @@ class Users:
             if "user_alias" in thing:
                 profile["user_aliases"].append(dict(thing["user_alias"]))
             self.profiles.append(profile)
+            self._by_id.update({(name, profile[name]): profile for name in _INDEXED})
         profile["updated"] = next(self._sequence)
         return profile
 
@@ -146,10 +161,6 @@ def _bad_properties(array: str, properties: Any) -> Iterator[str]:
     for name in properties:
         if not 0 < len(name) <= 255 or name.startswith("$") or name in _RESERVED[array]:
             yield f"'{name}' is not a valid property name"  # unverified
-
-
-def _is(profile: Profile, name: str, value: Any) -> bool:
-    return value in profile["user_aliases"] if name == "user_alias" else profile[name] == value
 
 
 def _is_alias(value: Any) -> bool:
