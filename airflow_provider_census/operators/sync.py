@@ -13,11 +13,12 @@ from airflow_provider_census.errors import (
     AuthError,
     CensusError,
     ConfigError,
+    GuardTripped,
     StateError,
     ThresholdExceeded,
 )
 from airflow_provider_census.sync.behavior import check_pair, parse_behavior
-from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
+from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration, check_mapping
 from airflow_provider_census.sync.result import RunResult, parse_limit
 from airflow_provider_census.sync.values import Outcome
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_census.transport.client import Client
 
 # Trying again cannot change what these say.
-_FINAL = (AccountingError, AuthError, ConfigError, StateError, ThresholdExceeded)
+_FINAL = (AccountingError, AuthError, ConfigError, GuardTripped, StateError, ThresholdExceeded)
 
 
 class CensusSyncOperator(BaseOperator):
@@ -41,21 +42,23 @@ class CensusSyncOperator(BaseOperator):
     :param parameters: values bound to the model. (templated)
     :param destination_conn_id: connection to the destination; its type says which one.
     :param destination_object: what the rows become there. (templated)
-    :param behavior: ``update_or_create``, ``update_only``, ``create_only``, ``delete``, ``append`` or ``send``.
-        (templated)
+    :param behavior: ``update_or_create``, ``update_only``, ``create_only``, ``delete``, ``mirror``, ``append`` or
+        ``send``. (templated)
     :param sync_key: ``{destination identifier: model column}``, exactly one.
     :param mapping: ``{destination field: column name, Column, Constant or Template}``, or ``SyncAll``; dots nest.
-    :param delta: how a run finds what changed: ``Watermark(column)`` or ``FullRefresh()``.
+    :param delta: how a run finds what changed: ``Watermark(column)``, ``Snapshot()`` or ``FullRefresh()``.
     :param max_invalid: rows that may end invalid: an int counts rows, a float is a share of the rows tried, None is no
         limit. What was accepted is committed before the task fails. (templated)
     :param max_rejected: the same for rows refused by the destination, uncertain ones included. (templated)
-    :param max_deletes: rows one run may delete under mirror. (templated)
+    :param max_deletes: records one run may delete under mirror: an int, or a share of those this sync has sent. More,
+        and nothing is deleted and the task fails. (templated)
     :param allow_empty: let a mirror delete everything when the model has no rows. (templated)
     :param options: settings of the destination object.
     :param rate_share: the part of the destination's published limit this task may use, 0 < share ≤ 1.
     :param dry_run: plan and log, send nothing, move no state. (templated)
     :param full_refresh: send every row in this run, and keep tracking. (templated)
-    :param sync_id: identity of the sync's state; ``<dag_id>.<task_id>`` by default.
+    :param sync_id: identity of the sync's state; ``<dag_id>.<task_id>`` by default. Mapped tasks add their map index to
+        it, unless each is given its own by ``expand()``: do so where the order of the tasks may change.
     """
 
     template_fields: Sequence[str] = (
@@ -130,9 +133,9 @@ class CensusSyncOperator(BaseOperator):
         from airflow_provider_census.sync.run import run_sync
 
         ti = context["ti"]
-        mapped = ti.map_index is not None and ti.map_index >= 0
-        sync_id = self.sync_id or f"{ti.dag_id}.{ti.task_id}" + (f"[{ti.map_index}]" if mapped else "")
+        sync_id = self._identity(ti)
         store = XComStore(context, sync_id)
+        store.recover()
         try:
             self._check_declaration()
             sync = self._resolve(sync_id)
@@ -153,7 +156,8 @@ class CensusSyncOperator(BaseOperator):
         ti.xcom_push(key="return_value", value=result.to_json())
         if isinstance(failure, _FINAL):
             raise AirflowFailException(str(failure)) from None
-        if sync.destination.behavior.adds and result.tally.counts[Outcome.SENT] and not store.survives_retries:
+        left = result.tally.counts[Outcome.SENT] + result.tally.counts[Outcome.UNCERTAIN]
+        if sync.destination.behavior.adds and left and not store.survives_retries:
             raise AirflowFailException(
                 f"{failure}. Not retried: before Airflow 3.3 a retry does not know what this try has sent and would "
                 f"send it again; the next run continues behind it"
@@ -164,6 +168,17 @@ class CensusSyncOperator(BaseOperator):
         """Stop sending; what was accepted so far is committed."""
         if self._client is not None:
             self._client.stop()
+
+    def _identity(self, ti: Any) -> str:
+        """Return the identity of the state: one that all mapped tasks of a declaration share is not enough."""
+        from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+        identity = self.sync_id or f"{ti.dag_id}.{ti.task_id}"
+        if ti.map_index is None or ti.map_index < 0:
+            return identity
+        declared = self.dag.get_task(self.task_id)
+        expanded = isinstance(declared, MappedOperator) and "sync_id" not in declared.partial_kwargs
+        return identity if self.sync_id and expanded else f"{identity}[{ti.map_index}]"
 
     def _resolve(self, sync_id: str) -> Sync:
         """Return the sync with all templates rendered and all names looked up."""
@@ -185,6 +200,8 @@ class CensusSyncOperator(BaseOperator):
             delta=self.delta,
             max_invalid=parse_limit("max_invalid", self.max_invalid),
             max_rejected=parse_limit("max_rejected", self.max_rejected),
+            max_deletes=parse_limit("max_deletes", self.max_deletes),
+            allow_empty=_flag("allow_empty", self.allow_empty),
             dry_run=_flag("dry_run", cast("bool | str", self.dry_run)),
             full_refresh=_flag("full_refresh", self.full_refresh),
         )
@@ -197,8 +214,8 @@ class CensusSyncOperator(BaseOperator):
         """
         if not isinstance(self.sync_key, Mapping) or len(self.sync_key) != 1:
             raise ConfigError("sync_key must be {destination identifier: model column} with exactly one entry")
-        if not isinstance(self.delta, (FullRefresh, Watermark)):
-            raise ConfigError(f"delta {self.delta!r} is not known; valid: Watermark(column), FullRefresh()")
+        if not isinstance(self.delta, (FullRefresh, Snapshot, Watermark)):
+            raise ConfigError(f"delta {self.delta!r} is not known; valid: Watermark(column), Snapshot(), FullRefresh()")
         check_mapping(self.mapping)
         if not 0 < self.rate_share <= 1:
             raise ConfigError(f"rate_share={self.rate_share!r} must be above 0 and at most 1")

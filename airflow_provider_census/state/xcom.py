@@ -8,13 +8,13 @@ XCom was not made for this, so three of its ways are worked around here (Airflow
 - A read "including prior dates" does not see runs with a later date than the own one: clearing an old run would read an
   old state. So the runs it leaves out are asked one by one.
 - Airflow deletes the XComs of a task when a try starts. So, where Airflow has a task state store (3.3), the state is
-  written there too: it survives retries and clears of its own run.
+  written there too, which survives retries and clears of its own run, and comes back into XCom with the next try.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.execution_time.xcom import XCom
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 KEY = "census_state"
 
-_UNDER_WAY = ("running", "deferred")
+# A task that is cleared while it runs goes on until it hears of it.
+_UNDER_WAY = ("running", "deferred", "restarting")
+_NEVER_STARTED = ("skipped", "upstream_failed")
 
 
 class XComStore:
@@ -39,8 +41,9 @@ class XComStore:
 
     def __init__(self, context: Context, sync_id: str) -> None:
         self._ti: Any = context["ti"]
-        mapped = self._ti.map_index is not None and self._ti.map_index >= 0
-        self._own_label = f"{self._ti.task_id}_{self._ti.map_index}" if mapped else self._ti.task_id
+        self._map_index = -1 if self._ti.map_index is None else self._ti.map_index
+        # As Airflow labels the task where it lists states.
+        self._label = self._ti.task_id if self._map_index < 0 else f"{self._ti.task_id}_{self._map_index}"
         self._sync_id = sync_id
         self._task_store: Any = context.get("task_state_store")
         self._others: Mapping[str, Mapping[str, str | None]] = {}
@@ -51,11 +54,22 @@ class XComStore:
         """Whether a retry of this run will see what this try has saved."""
         return self._task_store is not None
 
+    def recover(self) -> None:
+        """
+        Put back into XCom what earlier tries of this run have left there.
+
+        To be called first: whatever becomes of this try, later runs read XCom alone.
+        """
+        checkpoint = self._checkpoint()
+        if checkpoint:
+            self._ti.xcom_push(key=KEY, value=checkpoint)
+
     def load(self) -> State | None:
         """
         Return the newest state any run has saved.
 
         :raises Busy: another run of the same sync is under way.
+        :raises StateError: what is there cannot be told to be the state of this sync.
         """
         task_states = self._ti.get_task_states(dag_id=self._ti.dag_id, task_ids=[self._ti.task_id])
         self._others = {run_id: tasks for run_id, tasks in task_states.items() if run_id != self._ti.run_id}
@@ -63,25 +77,30 @@ class XComStore:
         values = self._values(self._ti.run_id, include_prior_dates=True)
         seen = {value["run_id"] for value in values}
         for run_id, tasks in self._others.items():
-            if run_id not in seen and any(tasks.values()):
+            if run_id not in seen and not all(state in _NEVER_STARTED for state in tasks.values()):
                 values += self._values(run_id)
-        if self._task_store is not None:
-            checkpoint = self._task_store.get(KEY)
-            values += [checkpoint] if checkpoint else []
         self._found_any = bool(values)
-        return newest(value for value in values if value.get("sync_id") == self._sync_id)
+        own = [value for value in values if value["sync_id"] == self._sync_id]
+        self._refuse_shared_identity(own)
+        return newest(own)
 
     def lost(self) -> bool:
         """Return whether the task has succeeded in an earlier run, and no run left a state."""
-        succeeded = any("success" in tasks.values() for tasks in self._others.values())
-        return succeeded and not self._found_any
+        return not self._found_any and any(tasks.get(self._label) == "success" for tasks in self._others.values())
 
     def save(self, state: State) -> None:
         """Keep ``state``: in XCom for later runs, in the task state store for retries of this one."""
-        value = {**replace(state, run_id=self._ti.run_id).to_json(), "sync_id": self._sync_id}
-        self._ti.xcom_push(key=KEY, value=value)
+        own = {"run_id": self._ti.run_id, "sync_id": self._sync_id, "map_index": self._map_index}
+        value = {**state.to_json(), **own}
         if self._task_store is not None:
-            self._task_store.set(KEY, value)
+            from airflow.sdk.execution_time.context import NEVER_EXPIRE  # Airflow 3.3, as the store itself
+
+            # First, as the next to read after a crash is the retry.
+            self._task_store.set(KEY, value, retention=NEVER_EXPIRE)
+        self._ti.xcom_push(key=KEY, value=value)
+
+    def _checkpoint(self) -> Any:
+        return None if self._task_store is None else self._task_store.get(KEY)
 
     def _values(self, run_id: str, *, include_prior_dates: bool = False) -> list[dict[str, Any]]:
         values = (
@@ -95,15 +114,27 @@ class XComStore:
             or []
         )
         for value in values:
-            if not isinstance(value, dict) or "run_id" not in value:
+            if not isinstance(value, dict) or not value.keys() >= {"run_id", "sync_id", "map_index"}:
                 # A custom XCom backend gives the path of a file that is gone, for example.
                 raise StateError(f"XCom {KEY!r} of an earlier run is not a state; delete that XCom to go on without it")
         return values
 
     def _refuse_second_writer(self) -> None:
         for run_id, tasks in self._others.items():
-            if tasks.get(self._own_label) in _UNDER_WAY:
+            if tasks.get(self._label) in _UNDER_WAY:
                 raise Busy(
                     f"run {run_id!r} of the same sync is under way; this one would send the same rows. It can be "
                     f"retried when that run has ended"
+                )
+
+    def _refuse_shared_identity(self, values: list[dict[str, Any]]) -> None:
+        writers: defaultdict[str, set[int]] = defaultdict(set)
+        for value in values:
+            writers[value["run_id"]].add(value["map_index"])
+        for run_id, map_indexes in writers.items():
+            if len(map_indexes) > 1:
+                raise StateError(
+                    f"sync_id {self._sync_id!r} was used by several mapped tasks of run {run_id!r} (map indexes "
+                    f"{sorted(map_indexes)}), so their states cannot be told apart; give each of them a sync_id that "
+                    f"no other has or had"
                 )
