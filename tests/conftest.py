@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.deployment import Deployment
 
+pytest_plugins = ["airflow_provider_census.testing.plugin"]
+
 # Airflow reads its configuration on the first import, and would write it to the home of whoever runs the tests.
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="census-airflow-")
 atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
