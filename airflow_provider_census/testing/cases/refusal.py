@@ -10,7 +10,7 @@ from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.sandbox.core import Fault
 from airflow_provider_census.sync.values import Outcome, RowResult
 from airflow_provider_census.testing.bench import Bench
-from airflow_provider_census.testing.cases.select import only
+from airflow_provider_census.testing.cases.select import one_of_each, only
 
 _NOT_ACCEPTED = (Outcome.REJECTED, Outcome.UNCERTAIN)
 
@@ -79,6 +79,7 @@ class Refusal:
 class Denial:
     """Credentials and permissions: they stop the run at once."""
 
+    @one_of_each(lambda case: (case.subject.object, case.deletes))
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_denial_stops_the_run_at_once(self, bench: Bench, status: int) -> None:
         bench.sandbox.ledger.clear()

@@ -47,7 +47,7 @@ class Silence:
         assert bench.landed(records[0])
         assert len(bench.writes()) == 2
 
-    @one_of_each(lambda case: (case.behavior, case.existing, case.repeatable))
+    @one_of_each(lambda case: (case.behavior, case.doubles))
     def test_a_late_answer_doubles_nothing(self, bench: Bench) -> None:
         records = bench.records(1)
         bench.break_write(delay_s=0.4)
@@ -94,6 +94,7 @@ class Silence:
 class Backpressure:
     """Refused before any work was done: sent again, whatever it is."""
 
+    @one_of_each(lambda case: (case.subject.object, case.write))
     def test_429_with_retry_after_is_waited_for(self, bench: Bench) -> None:
         records = bench.records(1)
         bench.break_write(status=429, headers={"Retry-After": "0.2"}, body={"message": "slow down"})
