@@ -150,18 +150,26 @@ def _send(batch: Sequence[Operation], destination: Destination, client: Client, 
     """Send a batch; halve it until the record a refusal is about stands alone."""
     sent = _Sent()
     parts = [range(len(batch))]
+    suspect = guilty = None
     while parts:
         part = parts.pop()
-        try:
-            results = _send_part([batch[at] for at in part], destination, client, health)
-        except Refused:
+        refused = part is guilty and len(part) > 1
+        if not refused:
+            try:
+                results = _send_part([batch[at] for at in part], destination, client, health)
+            except Refused:
+                refused = True
+            except Exception as error:  # whatever it is, it ends the run; the parts before it have arrived
+                sent.failure = error
+                break
+            else:
+                sent.results.update(zip(part, results, strict=True))
+        if refused:
             middle = len(part) // 2
-            parts += [part[middle:], part[:middle]]
-        except Exception as error:  # whatever it is, it ends the run; the parts before it have arrived
-            sent.failure = error
-            break
-        else:
-            sent.results.update(zip(part, results, strict=True))
+            suspect = part[middle:]
+            parts += [suspect, part[:middle]]
+        elif parts and parts[-1] is suspect:
+            guilty = suspect  # the half before it was taken: it need not be refused once more as a whole
     return sent
 
 

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from airflow_provider_census.destinations.base import encoded_size
+from airflow_provider_census.errors import AccountingError, AuthError, ConfigError, Interrupted, Unavailable
+from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.delivery import Batcher, deliver
+from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
+from airflow_provider_census.transport import message
+from airflow_provider_census.transport.client import Client
+from airflow_provider_census.transport.message import Exchange
+from tests.sync.support import APPEND, UPSERT, Database, Rig, Tiny, TinyApi
+
+Results = list[tuple[int, RowResult]]
+
+
+def operations(count: int, behavior: Any = UPSERT, **fields: Any) -> Iterator[tuple[int, Operation]]:
+    for n in range(count):
+        yield n, Operation(behavior, Record(n, str(n), {"name": "n", **fields}))
+
+
+@pytest.fixture
+def client(sandbox: Sandbox, lite: Database) -> Iterator[Client]:
+    client = Rig(sandbox, lite).connect()
+    yield client
+    client.close()
+
+
+def drain(destination: Tiny, client: Client, rows: Iterator[tuple[int, Operation]]) -> tuple[Results, Exception | None]:
+    """Return every result, and the error that ended the delivery."""
+    results: Results = []
+    try:
+        for batch in deliver(rows, destination, client):
+            results += batch
+    except Exception as error:
+        return results, error
+    return results, None
+
+
+def outcomes(results: Results) -> dict[int, Outcome]:
+    assert len({token for token, _ in results}) == len(results), "a token came back twice"
+    return {token: result.outcome for token, result in results}
+
+
+def record() -> Tiny:
+    return Tiny("record", UPSERT)
+
+
+def post(**options: Any) -> Tiny:
+    return Tiny("post", APPEND, options=options)
+
+
+def test_batches_are_as_large_as_the_api_takes(tiny: TinyApi, sandbox: Sandbox, client: Client) -> None:
+    results, error = drain(record(), client, operations(95))
+    assert error is None
+    assert set(outcomes(results)) == set(range(95))
+    assert sorted(len(call.json["records"]) for call in sandbox.ledger) == [5] + [10] * 9
+
+
+def test_batches_stay_below_the_bytes_the_api_takes() -> None:
+    class Narrow(Tiny):
+        batch = 1_000
+        batch_bytes = 500
+
+    destination = Narrow("record", UPSERT)
+    batcher: Batcher[int] = Batcher(destination)
+    batches = [b for n, op in operations(100, text="ä" * 20) for b in batcher.add(n, op)] + list(batcher.rest())
+    sizes = [encoded_size([destination.payload(op) for _, op in batch]) for batch in batches]
+    assert sum(map(len, batches)) == 100
+    assert max(sizes) <= 500
+    assert all(size > 400 for size in sizes[:-1])
+
+
+def test_a_record_larger_than_a_batch_travels_alone() -> None:
+    class Narrow(Tiny):
+        batch_bytes = 100
+
+    batcher: Batcher[int] = Batcher(Narrow("record", UPSERT))
+    batches = [b for n, op in operations(3, text="x" * 200) for b in batcher.add(n, op)] + list(batcher.rest())
+    assert [len(batch) for batch in batches] == [1, 1, 1]
+
+
+def test_operations_of_many_lanes_do_not_pile_up() -> None:
+    class Lanes(Tiny):
+        def lane(self, operation: Operation) -> Any:
+            return operation.record.id
+
+    batcher: Batcher[int] = Batcher(Lanes("record", UPSERT))
+    early = [b for n, op in operations(200) for b in batcher.add(n, op)]
+    assert len(early) > 150
+    assert sum(map(len, early + list(batcher.rest()))) == 200
+
+
+@pytest.mark.parametrize("poison", [0, 36, 37, 38, 55, 74])
+def test_one_poison_record_among_75_is_found_in_few_calls(
+    sandbox: Sandbox, tiny: TinyApi, client: Client, poison: int
+) -> None:
+    class Wide(Tiny):
+        batch = 75
+
+    tiny.refused[str(poison)] = "the plan is unknown"
+    results, error = drain(Wide("post", APPEND), client, operations(75, APPEND))
+    assert error is None
+    refused = [(token, result) for token, result in results if result.outcome is Outcome.REJECTED]
+    assert [token for token, _ in refused] == [poison]
+    assert refused[0][1] == RowResult(Outcome.REJECTED, "the plan is unknown (sent with ***)", 422)
+    assert sorted(map(int, tiny.posted)) == [n for n in range(75) if n != poison]
+    assert len(sandbox.ledger) <= 1 + 2 * math.log2(75)
+
+
+def test_a_batch_in_which_every_record_is_refused_ends_with_every_record_rejected(
+    tiny: TinyApi, client: Client
+) -> None:
+    tiny.refused.update({str(n): f"no {n}" for n in range(30)})
+    results, error = drain(record(), client, operations(30))
+    assert error is None
+    assert {token: result.reason.split(" (")[0] for token, result in results} == {n: f"no {n}" for n in range(30)}
+
+
+def test_a_record_the_answer_leaves_out_is_uncertain(tiny: TinyApi, client: Client) -> None:
+    tiny.forgets.update({"3", "4"})
+    results, _ = drain(record(), client, operations(10))
+    assert [n for n, o in outcomes(results).items() if o is Outcome.UNCERTAIN] == [3, 4]
+
+
+@pytest.mark.parametrize("results", [[], [RowResult(Outcome.SENT)] * 3, [RowResult(Outcome.SENT)] * 11])
+def test_a_wrong_number_of_results_is_a_defect_and_says_so(client: Client, results: list[RowResult]) -> None:
+    class Miscounting(Tiny):
+        def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+            return results
+            yield
+
+    _, error = drain(Miscounting("post", APPEND), client, operations(10, APPEND))
+    assert isinstance(error, AccountingError)
+    assert f"{len(results)} results for 10 operations" in str(error)
+
+
+def test_what_was_in_flight_when_the_key_was_revoked_is_accounted_for(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    tiny.slow_s = 0.02
+    sandbox.inject(Fault(api="tiny", after=6, status=401, body="the key tiny-secret-key is revoked"))
+    results, error = drain(post(), client, operations(1_000, APPEND))
+    assert isinstance(error, AuthError)
+    assert "tiny-secret-key" not in str(error)
+    assert sorted(n for n, _ in results) == sorted(map(int, tiny.posted))
+    assert set(outcomes(results).values()) == {Outcome.SENT}
+    assert 60 <= len(results) <= 150
+
+
+def test_the_half_that_was_sent_before_the_key_was_revoked_is_accounted_for(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    tiny.refused["9"] = "no"
+    sandbox.inject(Fault(api="tiny", after=2, status=401))
+    results, error = drain(post(), client, operations(10, APPEND))
+    assert isinstance(error, AuthError)
+    assert [n for n, _ in results] == [0, 1, 2, 3, 4] == list(map(int, tiny.posted))
+
+
+def test_a_source_that_breaks_off_leaves_nothing_unaccounted(tiny: TinyApi, client: Client) -> None:
+    tiny.slow_s = 0.05
+
+    def broken() -> Iterator[tuple[int, Operation]]:
+        yield from operations(25, APPEND)
+        raise Unavailable("the source is gone")
+
+    results, error = drain(post(), client, broken())
+    assert str(error) == "the source is gone"
+    assert sorted(n for n, _ in results) == list(range(20)) == sorted(map(int, tiny.posted))
+
+
+def test_no_more_is_in_flight_than_the_destination_takes_and_little_is_read_ahead(
+    tiny: TinyApi, client: Client
+) -> None:
+    tiny.slow_s = 0.03
+    read = 0
+
+    def counted() -> Iterator[tuple[int, Operation]]:
+        nonlocal read
+        for pair in operations(400):
+            read += 1
+            yield pair
+
+    done = 0
+    ahead = []
+    for batch in deliver(counted(), record(), client):
+        done += len(batch)
+        ahead.append(read - done)
+    assert done == 400
+    assert tiny.most_in_flight == Tiny.concurrency
+    assert max(ahead) <= Tiny.concurrency * Tiny.batch
+
+
+def test_a_destination_without_concurrency_keeps_the_order_of_the_rows(tiny: TinyApi, client: Client) -> None:
+    class Ordered(Tiny):
+        concurrency = 1
+        batch = 3
+
+    drain(Ordered("post", APPEND), client, operations(50, APPEND))
+    assert list(map(int, tiny.posted)) == list(range(50))
+    assert tiny.most_in_flight == 1
+
+
+def test_a_destination_that_is_down_stops_the_run(sandbox: Sandbox, tiny: TinyApi, client: Client) -> None:
+    sandbox.inject(Fault(api="tiny", after=3, status=503, times=10_000))
+    results, error = drain(post(), client, operations(1_000, APPEND))
+    assert isinstance(error, Unavailable)
+    assert "down" in str(error)
+    assert len(results) < 200
+    assert {n for n, o in outcomes(results).items() if o is Outcome.SENT} == set(map(int, tiny.posted))
+
+
+def test_a_single_row_that_breaks_the_api_does_not_stop_the_run(tiny: TinyApi, client: Client) -> None:
+    class One(Tiny):
+        batch = 1
+
+    tiny.breaks = {"7", "77"}
+    results, error = drain(One("record", UPSERT), client, operations(100))
+    assert error is None
+    assert [n for n, o in sorted(outcomes(results).items()) if o is not Outcome.UPSERTED] == [7, 77]
+    assert dict(results)[7].status == 500
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"reset": "after"},
+        {"status": 500},
+        {"truncate": True},
+        {"html": True},
+    ],
+)
+@pytest.mark.parametrize(("on_uncertain", "expected"), [("hold", Outcome.UNCERTAIN), ("resend", Outcome.SENT)])
+def test_an_answer_that_is_lost_behind_an_append_is_uncertain_or_sent_again_as_the_author_says(
+    sandbox: Sandbox, tiny: TinyApi, client: Client, fault: dict[str, Any], on_uncertain: str, expected: Outcome
+) -> None:
+    sandbox.inject(Fault(api="tiny", **fault))
+    results, error = drain(post(on_uncertain=on_uncertain), client, operations(1, APPEND))
+    assert error is None
+    if on_uncertain == "resend" and ("html" in fault or "truncate" in fault):
+        expected = Outcome.UNCERTAIN  # an answer that is none is not asked for again; the next run sends the row
+    assert outcomes(results) == {0: expected}
+
+
+@pytest.mark.parametrize("fault", [{"status": 429}, {"status": 503}, {"status": 408}])
+def test_an_append_that_was_refused_before_any_work_is_sent_again(
+    sandbox: Sandbox, tiny: TinyApi, client: Client, fault: dict[str, Any]
+) -> None:
+    sandbox.inject(Fault(api="tiny", **fault))
+    results, _ = drain(post(), client, operations(1, APPEND))
+    assert outcomes(results) == {0: Outcome.SENT}
+    assert tiny.posted == ["0"]
+
+
+def test_closed_early_it_ends_what_waits(sandbox: Sandbox, tiny: TinyApi, client: Client) -> None:
+    sandbox.inject(Fault(api="tiny", after=1, status=429, headers={"Retry-After": "60"}, times=99))
+    started = time.monotonic()
+    with closing(deliver(operations(100), record(), client)) as batches:
+        next(batches)
+    assert time.monotonic() - started < 2
+    with pytest.raises(Interrupted):
+        client.send(message.Request(method="POST", path="/record/write", json={"records": []}))
+
+
+def test_a_stop_from_another_thread_ends_the_run_and_keeps_what_arrived(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    sandbox.inject(Fault(api="tiny", after=4, status=429, headers={"Retry-After": "60"}, times=99))
+    timer = threading.Timer(0.3, client.stop)
+    timer.start()
+    results, error = drain(post(), client, operations(100, APPEND))
+    timer.join()
+    assert isinstance(error, Interrupted)
+    assert sorted(n for n, _ in results) == sorted(map(int, tiny.posted))
+    assert len(results) == 40
+
+
+def test_secrets_in_what_an_exchange_quotes_are_redacted(client: Client) -> None:
+    class Quoting(Tiny):
+        def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+            raise ConfigError(f"the API says: no such key {TinyApi.key}")
+            yield
+
+    _, error = drain(Quoting("record", UPSERT), client, operations(1))
+    assert str(error) == "the API says: no such key ***"
