@@ -90,8 +90,8 @@ class Destination(abc.ABC):
     name: ClassVar[str]
     objects: ClassVar[tuple[ObjectType, ...]]
     rates: ClassVar[tuple[Rate, ...]]
-    concurrency: ClassVar[int] = 16
-    """Requests in flight at the most. 1 keeps the order of the rows."""
+    concurrency: int = 16
+    """Requests in flight at the most; an instance may have fewer. 1 keeps the order of the rows."""
     max_record_bytes: ClassVar[int] = 100_000
     """The encoded size of one record the API takes."""
     common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)
