@@ -3,30 +3,23 @@ Stand-ins of the destinations' APIs, on this machine, strict about credentials, 
 
 Run your own DAG on them: point the connection at the sandbox, run the DAG, look at what arrived::
 
-    from airflow_provider_census.sandbox.core import Fault, Sandbox
+    from airflow_provider_census.sandbox.core import Fault
 
-    @pytest.fixture(scope="session")
-    def sandbox():
-        with Sandbox() as sandbox:
-            yield sandbox
-
-    def test_new_users_arrive_in_intercom(sandbox, monkeypatch):
-        sandbox.reset()
-        monkeypatch.setenv("AIRFLOW_CONN_INTERCOM_PROD", json.dumps({
-            "conn_type": "intercom",
-            "host": sandbox.url("intercom"),
-            "password": sandbox["intercom"].token,
-        }))
+    # fixtures of airflow_provider_census.testing.plugin
+    def test_new_users_arrive_in_intercom(census_sandbox, census_connect):
+        census_connect("intercom_prod", "intercom")
         # let the third write get no answer although it is applied
-        sandbox.inject(Fault(api="intercom", method="POST", path="/contacts", after=2, reset="after"))
+        census_sandbox.inject(Fault(api="intercom", method="POST", path="/contacts", after=2, reset="after"))
 
         dag.test()
 
-        assert {c["external_id"] for c in sandbox["intercom"].contacts.values()} == {"1", "2", "3"}
-        assert len(sandbox.calls("intercom", "POST", "/contacts")) == 4
+        contacts = census_sandbox["intercom"].contacts.values()
+        assert {contact["external_id"] for contact in contacts} == {"1", "2", "3"}
+        assert len(census_sandbox.calls("intercom", "POST", "/contacts")) == 4
 
-State (``sandbox["intercom"].contacts``), credentials (``.token``) and limits are attributes of each stand-in; see its
-module. ``sandbox.ledger`` lists every request. :class:`~.core.Fault` says what can go wrong.
+Without pytest, ``with Sandbox() as sandbox`` serves them. State (``sandbox["intercom"].contacts``), credentials
+(``.token``) and limits are attributes of each stand-in; see its module. ``sandbox.ledger`` lists every request.
+:class:`~.core.Fault` says what can go wrong.
 
 For workers in other processes, ``python -m airflow_provider_census.sandbox --port 8765`` serves in the foreground, and
 the same is done over HTTP: ``GET /_sandbox/ledger``, ``POST /_sandbox/faults`` with the fields of a fault as JSON,

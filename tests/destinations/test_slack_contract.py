@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from airflow_provider_census.testing.contract import DestinationContract
 from airflow_provider_census.testing.subject import Subject
 
@@ -25,7 +27,7 @@ class TestSlackContract(DestinationContract):
 
 
 class TestSlackWebhookContract(TestSlackContract):
-    subjects = (Subject(**{**vars(CHANNEL), "writes": "POST /services/*"}),)
+    subjects = (replace(CHANNEL, writes="POST /services/*"),)
 
     def connection(self, sandbox):
         return sandbox.connection("slack", password=f"https://hooks.slack.com{sandbox['slack'].webhook}")
