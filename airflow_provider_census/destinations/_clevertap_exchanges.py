@@ -1,0 +1,93 @@
+"""
+The conversations with CleverTap, and what its answers say about each record.
+
+Sources: CleverTap developer docs, pages "Upload User Profiles", "Upload Events", "Delete User Profile" and "Errors";
+answers as recorded by github.com/tradeo/clevertap-ruby.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_census.destinations._clevertap_records import WHO
+from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.transport.message import Exchange, Request, Response
+
+Results = list[RowResult | None]
+
+_NUMBER = re.compile(r"\s*Skipped record number\s*:\s*(\d+)\s*$")
+
+
+def upload(records: Sequence[Mapping[str, Any]], outcome: Outcome, *, idempotent: bool) -> Exchange[Results]:
+    """Write profiles or events."""
+    response = yield Request(method="POST", path="/upload", json={"d": records}, idempotent=idempotent, limit="upload")
+    body = read(response)
+    unprocessed = body.get("unprocessed")
+    entries = unprocessed if isinstance(unprocessed, list) else []
+    if not response.ok or (body.get("status") == "fail" and not entries):
+        raise Refused(words(response), status=response.status)
+    refused = _refused(entries, records, response.status)
+    told = len(refused) == len(entries) and body.get("processed") == len(records) - len(refused)
+    accepted = RowResult(outcome, status=response.status) if told else None
+    return [refused.get(at, accepted) for at in range(len(records))]
+
+
+def delete(kind: str, ids: Sequence[str]) -> Exchange[Results]:
+    """Delete profiles; CleverTap answers for all of them with one word, and does it a little later."""
+    response = yield Request(method="POST", path="/delete/profiles.json", json={kind: ids}, limit="delete")
+    body = read(response)
+    if not response.ok or body.get("status") == "fail":
+        raise Refused(words(response), status=response.status)
+    gone = RowResult(Outcome.DELETED, status=response.status)
+    return [gone if body.get("status") == "success" else None] * len(ids)
+
+
+def read(response: Response) -> dict[str, Any]:
+    """Return the answer; a success that is not JSON, or empty, is no answer of CleverTap."""
+    value = response.json() if response.ok else response.json_object()
+    return value if isinstance(value, dict) else {}
+
+
+def words(response: Response) -> str:
+    """Return what CleverTap says is wrong with a request."""
+    body = response.json_object()
+    return _words(body) if body.get("error") else f"HTTP {response.status}"
+
+
+def _words(failure: Mapping[str, Any]) -> str:
+    code, text = failure.get("code"), _NUMBER.sub("", str(failure.get("error") or failure.get("status")))
+    return text if code is None else f"{code}: {text}"
+
+
+def _refused(entries: Sequence[Any], records: Sequence[Mapping[str, Any]], status: int) -> dict[int, RowResult]:
+    """Return the refused records by position: fewer than ``entries`` if some cannot be placed."""
+    refused: dict[int, RowResult] = {}
+    for entry in entries:
+        at = _position(entry, records) if isinstance(entry, dict) else None
+        if at is not None:
+            refused[at] = rejected(_words(entry), status)
+    return refused
+
+
+def _position(entry: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> int | None:
+    """
+    Return which record an entry is about.
+
+    The echo of the record is no proof: CleverTap gives some of its values another type. Its user's id helps where the
+    number is missing, if no other record has that id.
+    """
+    number = _NUMBER.search(str(entry.get("error")))
+    if number:
+        at = int(number[1]) - 1
+        return at if 0 <= at < len(records) else None
+    echo = entry.get("record")
+    who = _who(echo) if isinstance(echo, dict) else None
+    same = [at for at, record in enumerate(records) if who and _who(record) == who]
+    return same[0] if len(same) == 1 else None
+
+
+def _who(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next(((name, str(record[name])) for name in WHO.values() if name in record), None)
