@@ -22,7 +22,9 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [
             {
                 "integration-name": "Census",
-                "python-modules": [f"airflow_provider_census.hooks.{name}" for name in ("braze", "intercom", "slack")],
+                "python-modules": [
+                    f"airflow_provider_census.hooks.{name}" for name in ("braze", "clevertap", "intercom", "slack")
+                ],
             },
         ],
         "task-decorators": [
@@ -43,6 +45,21 @@ def get_provider_info() -> dict[str, Any]:
                 "Braze",
                 password="REST API key",
                 host="https://rest.iad-01.braze.com (required: the REST endpoint of your cluster)",
+            ),
+            _connection(
+                "clevertap",
+                "CleverTapHook",
+                "CleverTap",
+                login="Account ID",
+                password="Passcode",
+                host="https://eu1.api.clevertap.com (only to replace the region's address)",
+                fields={
+                    "region": _choice(
+                        "Region",
+                        ("eu1", "in1", "sg1", "us1", "aps3", "mec1", "sk1"),
+                        "As in the address of your dashboard.",
+                    )
+                },
             ),
             _connection(
                 "census_slack",
