@@ -1,0 +1,281 @@
+"""
+Mailchimp: the members of one audience.
+
+A sync that maps ``status_if_new`` leaves the consent of known members alone: one PUT each. One that maps ``status``
+says what every member's status is; archived members come back only with the option ``unarchive``, for whose lack each
+is looked up first. 500 members travel in one request where that request can express the sync: ``create_only``, and
+``status`` with ``unarchive``; not with tags or marketing permissions, which it does not take.
+
+Sources: Mailchimp Marketing API 3.0.55 (github mailchimp/mailchimp-client-lib-codegen, spec/marketing.json) and the
+docs "Errors", "Merge fields", "Marketing API conventions"; what other clients found is named where it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_census.destinations import _mailchimp_fields as values
+from airflow_provider_census.destinations._mailchimp_answers import look
+from airflow_provider_census.destinations._mailchimp_fields import MergeField
+from airflow_provider_census.destinations._mailchimp_members import Members
+from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.transport import verdict
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.rate import Rate
+
+_U, _UO, _C, _D = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE
+_API_KEY = re.compile(r"[^-]+-([a-z]{2,}\d+)")
+_AUDIENCE_ID = re.compile(r"[A-Za-z0-9]+")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_MAX_BATCH = 500
+_FLAGS = {"permanent": False, "unarchive": False, "skip_merge_validation": False, "is_syncing": True}
+_MERGE = "merge_fields."
+
+
+class Mailchimp(Destination):
+    """The destination; see the module."""
+
+    name = "mailchimp"
+    objects = (
+        ObjectType(
+            name="member",
+            behaviors=(_U, _UO, _C, _D),
+            identifiers=(Identifier("email", lower=True),),
+            fields=(
+                *("status", "status_if_new", "merge_fields.*", "tags", "language", "vip", "email_type", "interests.*"),
+                *("marketing_permissions", "location.latitude", "location.longitude"),
+                *("ip_signup", "timestamp_signup", "ip_opt", "timestamp_opt"),
+            ),
+            options=("audience_id", *_FLAGS),
+        ),
+    )
+    # Not a limit of Mailchimp's, which has none per time: more than its ten connections carry.
+    rates = (Rate("requests", 200, 1),)
+    # Docs "Marketing API conventions": simultaneous connections of one key, those of other programs included.
+    concurrency = 10
+
+    def __init__(
+        self,
+        object: str,
+        behavior: Behavior,
+        identifier: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        *,
+        sync_id: str = "",
+    ) -> None:
+        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
+        audience_id = self.options.get("audience_id")
+        if not isinstance(audience_id, str) or not _AUDIENCE_ID.fullmatch(audience_id):
+            raise ConfigError(
+                "mailchimp member needs options={'audience_id': …}: letters and digits, in Mailchimp under "
+                "Audience → Settings → Audience name and defaults; the connection's Test button lists them"
+            )
+        flags = {name: self.options.get(name, default) for name, default in _FLAGS.items()}
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise ConfigError(f"options[{name!r}] must be True or False")
+        self._members = Members(audience_id, **flags)
+        self._merge_fields: dict[str, MergeField] = {}
+        if self._creates(behavior):
+            self.object = replace(self.object, required=(("status", "status_if_new"),))
+
+    @staticmethod
+    def _creates(behavior: Behavior) -> bool:
+        return behavior in (_U, _C, Behavior.MIRROR)
+
+    def home(self, field: str) -> str:
+        """Put columns that are no field of a member among the merge fields, whose tags are in capitals."""
+        return field if field in self.object.fields or "." in field else f"{_MERGE}{field.upper()}"
+
+    # --- connection ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def endpoint(cls, credentials: Credentials) -> Endpoint:
+        """Return the API of the data center that the key names."""
+        key = secret(credentials, "API key")
+        center = _API_KEY.fullmatch(key)
+        if not center and not credentials.host.strip():
+            raise ConfigError(
+                "the password of the connection is no API key: it must end in its data center, like -us21"
+            )
+        url = base_url(credentials.host, center and f"https://{center[1]}.api.mailchimp.com", "/3.0")
+        basic = base64.b64encode(f"census:{key}".encode()).decode()  # any user name will do
+        return Endpoint(url, {"Authorization": f"Basic {basic}", "Accept": "application/json"}, (key, basic))
+
+    @classmethod
+    def test(cls) -> Exchange[str]:
+        """Name the account and its audiences, whose ids a sync needs."""
+        paths = {"/ping": "health_status", "/": "account_name", "/lists": "lists"}
+        found: dict[str, Any] = {}
+        for path, promised in paths.items():
+            answer = yield from look(Request(method="GET", path=path), promised)
+            if not answer.ok:
+                raise ConfigError(f"GET {path}: {answer.words}")
+            found |= answer.body
+        audiences = ", ".join(f"{a.get('name')!r} ({a.get('id')})" for a in found["lists"]) or "none"
+        return f"account {found['account_name']!r}, audiences: {audiences}"
+
+    @classmethod
+    def judge(cls, response: Response) -> verdict.Verdict:
+        """Take a 403 that Mailchimp's API did not write for too many connections (docs "Marketing API conventions")."""
+        if response.status == 403 and (not response.body.strip() or response.body.lstrip().startswith(b"<")):
+            return verdict.Retry("HTTP 403 without a word: too many connections", verdict.retry_after(response))
+        return verdict.judge(response)
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def scalar(self, value: Any, path: str) -> Any:
+        """Return times in UTC and whole seconds."""
+        if isinstance(value, dt.datetime):
+            value = (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+            return value.isoformat(timespec="seconds")
+        return super().scalar(value, path)
+
+    def prepare(self, fields: Sequence[str]) -> Exchange[None]:
+        """Refuse an audience that is not there, and merge fields it does not have: Mailchimp drops their values."""
+        request = Request(
+            method="GET",
+            path=f"/lists/{self._members.audience_id}/merge-fields",
+            query={"count": "1000"},  # ten without it; an audience has 80 at the most
+        )
+        answer = yield from look(request, "merge_fields")
+        if not answer.ok:
+            raise ConfigError(f"audience {self._members.audience_id!r} cannot be read: {answer.words}")
+        self._merge_fields = {body["tag"]: MergeField.read(body) for body in answer.body["merge_fields"]}
+        mapped = [field.removeprefix(_MERGE).split(".") for field in fields if field.startswith(_MERGE)]
+        for tag, *parts in mapped:
+            self._check_merge_field(tag, parts)
+        self._require({tag for tag, *_ in mapped})
+
+    def _check_merge_field(self, tag: str, parts: Sequence[str]) -> None:
+        if tag not in self._merge_fields:
+            near = difflib.get_close_matches(tag.upper(), self._merge_fields, cutoff=0.5)
+            hint = f"similar: {_listed(near)}" if near else f"it has: {_listed(self._merge_fields)}"
+            raise ConfigError(f"{_MERGE + tag!r} is no merge field of the audience; {hint}")
+        kind = self._merge_fields[tag].type
+        if parts and (kind != "address" or len(parts) > 1 or parts[0] not in values.ADDRESS):
+            takes = f"and has {', '.join(values.ADDRESS)}" if kind == "address" else "and has no parts"
+            raise ConfigError(f"{_MERGE + tag!r} is of the type {kind} {takes}, not {'.'.join(parts)!r}")
+
+    def _require(self, mapped: set[str]) -> None:
+        if not self._creates(self.behavior) or self.options.get("skip_merge_validation"):
+            return
+        missing = [field.tag for field in self._merge_fields.values() if field.required and field.tag not in mapped]
+        if missing:
+            raise ConfigError(
+                f"the audience requires merge fields that the mapping does not fill: {_listed(missing)}; map them, or "
+                "set options={'skip_merge_validation': True}"
+            )
+
+    def check(self, operation: Operation) -> str | None:
+        """Return what Mailchimp would refuse, or drop without a word."""
+        if not _EMAIL.fullmatch(operation.record.id):
+            return "the email is not an address"
+        if operation.behavior is _D:
+            return None
+        fields = operation.record.fields
+        problem = next(values.problems(fields), None)
+        if problem:
+            return problem
+        if self._creates(operation.behavior) and not (fields.get("status") or fields.get("status_if_new")):
+            return "neither status nor status_if_new has a value: a new member needs one"
+        if operation.behavior is _UO and fields.get("status") == "transactional":
+            return "status transactional is for new members only"
+        for tag, value in fields.get("merge_fields", {}).items():
+            try:
+                self._merge_fields[tag].value(value)
+            except ValueError as error:
+                return f"{_MERGE}{tag} {error}"
+        try:
+            values.tags(fields.get("tags"))
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def payload(self, operation: Operation) -> dict[str, Any]:
+        """Return the member; a NULL clears a merge field and leaves every other field as it is."""
+        email = {"email_address": operation.record.id}
+        if operation.behavior is _D:
+            return email
+        body = {name: value for name, value in operation.record.fields.items() if value is not None}
+        for name in ("interests", "location"):
+            if name in body:
+                body[name] = {part: value for part, value in body[name].items() if value is not None}
+        if "merge_fields" in body:
+            body["merge_fields"] = {t: self._merge_fields[t].value(v) for t, v in body["merge_fields"].items()}
+        tags = values.tags(body.pop("tags", None))
+        status, status_if_new = body.get("status"), body.pop("status_if_new", None)
+        match operation.behavior:
+            case Behavior.UPDATE_ONLY:
+                return body
+            case Behavior.CREATE_ONLY:
+                active = [tag["name"] for tag in tags if tag["status"] == "active"]
+                return {**email, **body, "status": status_if_new or status, **({"tags": active} if active else {})}
+        if self._batches(operation):
+            return {**email, **body}
+        # Never without status_if_new: a new address with a status alone was refused, or ignored
+        # (github brandonseydel/MailChimp.Net#257).
+        return {**email, **body, "status_if_new": status_if_new or status}
+
+    # --- sending ---------------------------------------------------------------------------------------------------
+
+    def _batches(self, operation: Operation) -> bool:
+        """Return whether the request for many members can express the operation."""
+        fields = operation.record.fields
+        status, status_if_new = fields.get("status"), fields.get("status_if_new")
+        if fields.get("tags") or fields.get("marketing_permissions"):
+            return False
+        match operation.behavior:
+            case Behavior.CREATE_ONLY:
+                return True
+            case Behavior.UPDATE_OR_CREATE:
+                return self._members.unarchive and bool(status) and status_if_new in (None, status)
+        return False
+
+    def lane(self, operation: Operation) -> tuple[Behavior, bool]:
+        """Keep what travels alone apart."""
+        return operation.behavior, self._batches(operation)
+
+    def max_batch(self, operation: Operation) -> int:
+        """Return 500 where there is a request for many."""
+        return _MAX_BATCH if self._batches(operation) else 1
+
+    def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
+        """Count the look-up of a sync that maps ``status``; tags may cost one more request each."""
+        fields = batch[0].record.fields
+        if self._batches(batch[0]) or batch[0].behavior in (_C, _D):
+            return {"": 1}
+        looked_up = bool(fields.get("status")) and not self._members.unarchive
+        return {"": 1 + looked_up + bool(fields.get("tags"))}
+
+    def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+        """Carry out operations of one lane."""
+        first = batch[0]
+        emails = [operation.record.id for operation in batch]
+        payloads = [self.payload(operation) for operation in batch]
+        if self._batches(first):
+            update = first.behavior is _U
+            return (yield from self._members.write_batch(emails, payloads, update_existing=update))
+        tags = values.tags(first.record.fields.get("tags"))
+        match first.behavior:
+            case Behavior.UPDATE_ONLY:
+                exchange = self._members.update(emails[0], payloads[0], tags)
+            case Behavior.CREATE_ONLY:
+                exchange = self._members.create(payloads[0])
+            case Behavior.DELETE:
+                exchange = self._members.delete(emails[0])
+            case _:
+                exchange = self._members.upsert(emails[0], payloads[0], tags)
+        return [(yield from exchange)]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"
