@@ -9,6 +9,7 @@ The errors of this package, grouped by who has to act.
     ├── StateError           the person on call: the state of the sync is unreadable or gone
     ├── Busy                 nobody: another run of the same sync is under way; a later try will do
     ├── ThresholdExceeded    the owner of the data: more rows were refused than the author allows
+    ├── GuardTripped         the owner of the data: a run would delete more than the author allows
     ├── Unavailable          nobody: the destination does not answer; the next try continues
     ├── Unanswered           (one request) sent, and no answer tells whether it was applied
     ├── Interrupted          nobody: the task was asked to stop; what was accepted is committed
@@ -50,6 +51,10 @@ class Busy(CensusError):
 
 class ThresholdExceeded(CensusError):
     """More rows ended invalid or rejected than the author allows. What was accepted is committed."""
+
+
+class GuardTripped(CensusError):
+    """The run would delete more than the author allows. Nothing was deleted."""
 
 
 class Unavailable(CensusError):

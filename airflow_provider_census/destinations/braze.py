@@ -44,7 +44,7 @@ class Braze(Destination):
     objects = (
         ObjectType(
             name="user",
-            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE),
+            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE, Behavior.MIRROR),
             identifiers=(
                 Identifier("external_id"),
                 Identifier("braze_id"),
@@ -73,7 +73,7 @@ class Braze(Destination):
         ),
         ObjectType(
             name="catalog_item",
-            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE),
+            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE, Behavior.MIRROR),
             identifiers=(Identifier("id"),),
             required=("catalog_name",),
         ),

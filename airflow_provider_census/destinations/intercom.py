@@ -59,7 +59,7 @@ _BY = (Identifier("external_id"), Identifier("email", lower=True), Identifier("i
 def _contact(name: str, *fields: str) -> ObjectType:
     return ObjectType(
         name=name,
-        behaviors=(_U, _UO, _C, _D),
+        behaviors=(_U, _UO, _C, _D, Behavior.MIRROR),
         identifiers=_BY,
         fields=(*fields, *_PERSON),
         options=("permanent",),
@@ -77,7 +77,7 @@ class Intercom(Destination):
         _contact("user", "external_id"),
         ObjectType(
             name="company",
-            behaviors=(_U, _UO, _D),
+            behaviors=(_U, _UO, _D, Behavior.MIRROR),
             identifiers=(Identifier("company_id"),),
             fields=(
                 "name",

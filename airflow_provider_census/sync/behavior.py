@@ -5,7 +5,7 @@ What a behavior and a delta can do together. Checked where the sync is declared,
 from __future__ import annotations
 
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
+from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.values import Behavior
 
 
@@ -27,9 +27,11 @@ def check_pair(behavior: Behavior, delta: Delta) -> None:
 
     :raises ConfigError: it would lose rows, or send them in every run.
     """
-    if behavior is Behavior.MIRROR:
-        raise ConfigError("behavior 'mirror' needs a snapshot delta, which this version does not have yet")
+    if behavior is Behavior.MIRROR and not isinstance(delta, Snapshot):
+        raise ConfigError("behavior 'mirror' deletes what is gone from the model, which only delta=Snapshot() can see")
     if behavior is Behavior.APPEND and isinstance(delta, FullRefresh):
-        raise ConfigError("behavior 'append' without a delta would send all rows in every run; give delta=Watermark(…)")
+        raise ConfigError(
+            "behavior 'append' without a delta would send all rows in every run; give delta=Watermark(…) or Snapshot()"
+        )
     if behavior.adds and isinstance(delta, Watermark) and delta.on_null == "include":
         raise ConfigError(f"on_null='include' with behavior {behavior.value!r} would send those rows in every run")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError, StateError
-from airflow_provider_census.sync.delta import Delta, FullRefresh, Watermark
+from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
 from airflow_provider_census.sync.progress import Change, Progress, digest, lowered
 from airflow_provider_census.sync.state import State, encode
@@ -256,7 +256,7 @@ class WatermarkChanges:
 
 
 def open_changes(
-    delta: Delta,
+    delta: FullRefresh | Watermark,
     reader: Reader,
     destination: Destination,
     *,
@@ -279,7 +279,7 @@ def open_changes(
             f"or run it once with full_refresh=True to start over"
         )
     now = replace(before or State(target=target), target=target, mapping=fingerprint)
-    if isinstance(delta, FullRefresh):
+    if not isinstance(delta, Watermark):
         return FullRefreshChanges(reader, now)
     column = resolve_column(delta.column, reader.columns)
     if before is not None and before.column != column:

@@ -66,4 +66,26 @@ class Watermark:
         _one_of("Watermark state", self.state, ("auto", "xcom"))
 
 
-Delta = FullRefresh | Watermark
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    Every run compares the mapped columns with what the destination last accepted, in SQL, and reads what differs.
+
+    Sees changes without a timestamp column, and rows that are gone. What arrived is kept as a digest per record, in a
+    table of the source: the source connection needs the right to create and write it.
+
+    :param schema: where the table is made; None for the connection's own. Made if missing.
+    :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled. Rows that were
+        skipped are never deleted by a mirror.
+    """
+
+    schema: str | None = None
+    baseline: str = "send"
+
+    name = "snapshot"
+
+    def __post_init__(self) -> None:
+        _one_of("Snapshot baseline", self.baseline, ("send", "skip"))
+
+
+Delta = FullRefresh | Watermark | Snapshot

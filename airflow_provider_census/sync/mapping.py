@@ -53,6 +53,8 @@ class Mapper:
     ) -> None:
         check_mapping(declared)
         self._columns = list(columns)
+        self._read: set[int] = set()
+        self._constants: dict[str, Any] = {}
         self._destination = destination
         self._converter = Converter(destination)
         self.key_column = resolve_column(key_column, self._columns)
@@ -87,6 +89,19 @@ class Mapper:
             return RowResult(Outcome.INVALID, "a value is nested too deep")
         return Record(key, text, fields)
 
+    @property
+    def reads(self) -> list[str]:
+        """The columns a record is made of, in the order of the model."""
+        return [self._columns[at] for at in sorted(self._read)]
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The fields every record has alike: all that is known of one whose row is gone."""
+        fields: dict[str, Any] = {}
+        for path, value in self._constants.items():
+            put(fields, path, value)
+        return fields
+
     def key(self, row: Sequence[Any]) -> Any:
         """Return the raw value of the sync key of ``row``."""
         return row[self._key_at]
@@ -115,7 +130,7 @@ class Mapper:
             case Column():
                 return self._column(source, field)
             case Constant(value):
-                constant = self._constant(value, field)
+                constant = self._constants[field] = self._constant(value, field)
                 return lambda _: constant
             case Template():
                 render = source.bind(
@@ -149,9 +164,11 @@ class Mapper:
 
     def _position(self, column: str, where: str) -> int:
         try:
-            return self._columns.index(resolve_column(column, self._columns))
+            at = self._columns.index(resolve_column(column, self._columns))
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
+        self._read.add(at)
+        return at
 
     def _refuse_overlaps(self) -> None:
         for path in self.fields:

@@ -34,6 +34,9 @@ class Change:
     :param owed: it was read by its key, because it did not arrive before.
     :param digest: what is remembered of it once it arrived; set when its record is known.
     :param once: sent a second time it would stand there twice.
+    :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
+    :param record_id: identifier it is known by at the destination; set when its record is known.
+    :param removed: it is gone from the model: its record is to be deleted.
     """
 
     row: Sequence[Any]
@@ -42,6 +45,9 @@ class Change:
     owed: bool = False
     digest: bytes | None = None
     once: bool = False
+    snapshot: tuple[str, str] | None = None
+    record_id: str | None = None
+    removed: bool = False
     closed: bool = False
 
 

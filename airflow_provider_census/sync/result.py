@@ -24,9 +24,14 @@ Limit = int | float | None
 
 @dataclass
 class Tally:
-    """Counts outcomes as they come in."""
+    """
+    Counts outcomes as they come in.
+
+    :param read: rows read from the model; ``removed``, records to delete because their rows are gone.
+    """
 
     read: int = 0
+    removed: int = 0
     counts: Counter[Outcome] = field(default_factory=Counter)
     samples: dict[Outcome, list[dict[str, Any]]] = field(default_factory=lambda: {o: [] for o in _SAMPLED})
 
@@ -51,14 +56,14 @@ class Tally:
 
         :raises AccountingError: one is missing, or one was counted twice.
         """
-        if self.counts.total() != self.read:
+        if self.counts.total() != self.read + self.removed:
             raise AccountingError(
-                f"{self.read} rows were read, {self.counts.total()} outcomes counted: this is a defect"
+                f"{self.read + self.removed} rows were read or gone, {self.counts.total()} outcomes counted: a defect"
             )
 
     def stopped(self) -> None:
         """The run ended early: rows that were read and not tried do not count; the next run reads them again."""
-        self.read = self.counts.total()
+        self.read, self.removed = self.counts.total(), 0
 
     def exceeded(self, max_invalid: Limit, max_rejected: Limit) -> ThresholdExceeded | None:
         """Return the error for too many rows that did not arrive, None if they are within the limits."""

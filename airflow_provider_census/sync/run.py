@@ -11,13 +11,13 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sync.changes import Changes, Reader, open_changes
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.delta import Delta, FullRefresh
+from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import (
@@ -31,8 +31,9 @@ from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
+from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges, open_snapshot
 from airflow_provider_census.sync.state import StateStore
-from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
 
 _CHECKPOINT_S = 5.0
@@ -45,6 +46,7 @@ class Sync:
 
     :param key_column: model column of the sync key; the destination is bound to its identifier.
     :param max_invalid: rows (int), share of the rows tried (float) or None for no limit; so is ``max_rejected``.
+    :param max_deletes: the same under mirror, of the records this sync has sent; ``allow_empty`` lets it delete all.
     """
 
     model: Model
@@ -54,6 +56,8 @@ class Sync:
     delta: Delta = field(default_factory=FullRefresh)
     max_invalid: Limit = 0
     max_rejected: Limit = 0
+    max_deletes: Limit = 0.1
+    allow_empty: bool = False
     dry_run: bool = False
     full_refresh: bool = False
 
@@ -107,6 +111,7 @@ class _Run:
         self._sequence = 0
         self._fragile = False
         self._saved_at = time.monotonic()
+        self._pace = Pace(client, sync.destination)
         self.tally = Tally()
 
     @property
@@ -121,34 +126,39 @@ class _Run:
         check_columns(columns)
         key = resolve_column(sync.key_column, columns)
         self._mapper = Mapper(sync.mapping, key, columns, destination)
-        reader = Reader(self._source, sql, columns, key, lower=destination.identifier.lower)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
-        self._changes = open_changes(
-            sync.delta,
-            reader,
-            destination,
-            before=before,
-            lost=before is None and self._store.lost(),
-            fingerprint=self._mapper.fingerprint,
-            full_refresh=sync.full_refresh,
-        )
+        if isinstance(sync.delta, Snapshot):
+            self._changes = open_snapshot(
+                sync.delta,
+                cast("Database", self._source),
+                sync.model,
+                self._mapper,
+                destination,
+                columns=columns,
+                before=before,
+                full_refresh=sync.full_refresh,
+                keep=not sync.dry_run,
+            )
+        else:
+            self._changes = open_changes(
+                sync.delta,
+                Reader(self._source, sql, columns, key, lower=destination.identifier.lower),
+                destination,
+                before=before,
+                lost=before is None and self._store.lost(),
+                fingerprint=self._mapper.fingerprint,
+                full_refresh=sync.full_refresh,
+            )
         self._client.run(destination.prepare(self._mapper.fields))
 
     def execute(self) -> None:
         """Send what changed. The state is committed however this ends."""
         assert self._changes is not None
-        pace = Pace(self._client, self._sync.destination)
         try:
-            with (
-                closing(self._operations()) as operations,
-                closing(deliver(operations, self._sync.destination, self._client)) as batches,
-            ):
-                for batch in batches:
-                    for change, result in batch:
-                        self._settle(change, result)
-                    self._checkpoint()
-                    pace.log(self.tally)
+            self._deliver(self._operations())
+            # Behind the updates: a record that is there under another key now must not be deleted.
+            self._deliver(self._deletions())
             self._changes.finish()
         finally:
             self._save()
@@ -157,23 +167,37 @@ class _Run:
     def rehearse(self) -> dict[str, float]:
         """Count what would be sent, send nothing; return the requests and seconds it would take."""
         rehearsal = Rehearsal(self._sync.destination, self._client)
-        with closing(self._operations()) as operations:
-            for change, operation in operations:
-                self._settle(change, rehearsal.add(operation))
+        for stage in (self._operations(), self._deletions()):
+            with closing(stage) as operations:
+                for change, operation in operations:
+                    self._settle(change, rehearsal.add(operation))
         self.tally.check()
         return rehearsal.finish(self.tally)
+
+    def _deliver(self, stage: Generator[tuple[Change, Operation], None, None]) -> None:
+        with (
+            closing(stage) as operations,
+            closing(deliver(operations, self._sync.destination, self._client)) as batches,
+        ):
+            for batch in batches:
+                for change, result in batch:
+                    self._settle(change, result)
+                self._checkpoint()
+                self._pace.log(self.tally)
 
     def _operations(self) -> Generator[tuple[Change, Operation], None, None]:
         """Read, map and plan; rows that are not to be sent are settled right here."""
         assert self._changes is not None
         destination = self._sync.destination
+        mirror = destination.behavior is Behavior.MIRROR
+        behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
         for change in self._changes.read():
             self.tally.read += 1
             mapped = self._mapper(change.row)
             record = mapped if isinstance(mapped, Record) else None
             result = self._changes.verdict(change, record)
             if result is None and record is not None:
-                operation = Operation(destination.behavior, record)
+                operation = Operation(behavior, record)
                 reason = destination.check(operation)
                 if reason is None:
                     change.once = not destination.repeatable(operation)
@@ -185,6 +209,22 @@ class _Run:
                 assert isinstance(mapped, RowResult)
                 result = mapped
             self._settle(change, result)
+
+    def _deletions(self) -> Generator[tuple[Change, Operation], None, None]:
+        """Plan the deletions of a mirror."""
+        destination = self._sync.destination
+        if destination.behavior is not Behavior.MIRROR:
+            return
+        assert isinstance(self._changes, SnapshotChanges)
+        for change in self._changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
+            self.tally.removed += 1
+            record = Record(change.key, change.record_id or "", self._mapper.constants)
+            operation = Operation(Behavior.DELETE, record)
+            reason = destination.check(operation)
+            if reason is None:
+                yield change, operation
+            else:
+                self._settle(change, RowResult(Outcome.INVALID, reason))
 
     def _settle(self, change: Change, result: RowResult) -> None:
         assert self._changes is not None

@@ -73,9 +73,9 @@ class _Compiler:
 
         try:
             tree = self._env.parse(text)
+            self.names |= meta.find_undeclared_variables(tree)
         except TemplateSyntaxError as error:
             raise ConfigError(f"Template {text!r} is not valid Jinja: {error.message}") from None
-        self.names |= meta.find_undeclared_variables(tree)
         match tree.body:
             case [nodes.Output(nodes=[single])] if not isinstance(single, nodes.TemplateData):
                 render = self._expression(single)

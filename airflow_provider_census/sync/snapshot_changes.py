@@ -1,0 +1,213 @@
+"""
+The rows that differ from what the destination last accepted, and the records to delete under mirror.
+
+A row is compared again in every run until it arrived in its present form, so what was refused is owed without a list:
+it is simply not in the snapshot. Nothing here remembers keys in memory: the snapshot is a table.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.errors import ConfigError, GuardTripped
+from airflow_provider_census.sync.delta import Snapshot
+from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.model import Model, Query, Source
+from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.result import Limit
+from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+
+_FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
+_ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY, Behavior.DELETE)
+_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
+_SENT = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT)
+
+
+class Database(Source, Protocol):
+    """A source that can also be written to."""
+
+    def write(self, queries: Iterable[Query]) -> None:
+        """Run ``queries`` in one transaction."""
+
+
+class SnapshotChanges:
+    """
+    The comparison of a model with its snapshot.
+
+    :param skip: take what is there as settled and send nothing (a baseline).
+    :param everything: send unchanged rows too (full refresh).
+    :param keep: write what arrived; a dry run does not.
+    """
+
+    watermark = None
+
+    def __init__(
+        self,
+        database: Database,
+        sql: SnapshotSql,
+        before: State,
+        *,
+        key_at: int,
+        behavior: Behavior,
+        skip: bool,
+        everything: bool,
+        hold_uncertain: bool,
+        keep: bool,
+    ) -> None:
+        self._database = database
+        self._sql = sql
+        self._before = before
+        self._key_at = key_at
+        self._behavior = behavior
+        self._everything = everything
+        self._hold = hold_uncertain and behavior.adds
+        self._keep = keep
+        self._skip = skip
+        self._arrived: dict[str, tuple[str, str, str, int]] = {}
+        self._gone: list[str] = []
+        # Identifiers of rows that did not arrive in this run: what they stand for may be there under another key.
+        self._not_arrived: set[str] = set()
+
+    def read(self) -> Iterator[Change]:
+        """Yield the rows to send, first read to the end: the table they are compared with changes meanwhile."""
+        if self._skip:
+            if self._keep:
+                self._database.write([self._sql.baseline()])
+            return
+        query = self._sql.changed(only_new=self._behavior in _ONLY_NEW, everything=self._everything)
+        with tempfile.TemporaryFile() as spool:
+            batches = 0
+            for batch in self._database.stream(query):
+                pickle.dump(batch, spool)
+                batches += 1
+            spool.seek(0)
+            for _ in range(batches):
+                for row in pickle.load(spool):
+                    *row, key, digest = row
+                    yield Change(row, row[self._key_at], snapshot=(key, digest))
+
+    def verdict(self, change: Change, record: Record | None) -> RowResult | None:
+        """Every row of the comparison is sent; it did not arrive as it is."""
+        change.record_id = record.id if record else None
+        return None
+
+    def settle(self, change: Change, result: RowResult) -> None:
+        """Remember a record that arrived; forget one that was deleted."""
+        held = self._hold and result.outcome is Outcome.UNCERTAIN
+        assert change.snapshot is not None
+        key, digest = change.snapshot
+        if change.removed:
+            if result.outcome.arrived:
+                self._gone.append(key)
+        elif (result.outcome.arrived or held) and change.record_id is not None:
+            self._arrived[key] = (key, change.record_id, digest, int(held or result.outcome in _SENT))
+        elif change.record_id is not None:
+            self._not_arrived.add(change.record_id)
+        if len(self._arrived) >= _FLUSH_ROWS or len(self._gone) >= _FLUSH_ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Nothing is left to do: every batch was written as it arrived."""
+
+    def state(self) -> State:
+        """Write what arrived; the state itself only tells that there was a run."""
+        self._flush()
+        return replace(self._before, column="", watermark=None, settled=frozenset(), owed=(), owed_null_keys=False)
+
+    # --- mirror ----------------------------------------------------------------------------------------------------
+
+    def removals(self, *, max_deletes: Limit, allow_empty: bool) -> list[Change]:
+        """
+        Return the records to delete: sent by this sync, not deleted since, and gone from the model.
+
+        :raises GuardTripped: they are too many, or the model is empty; nothing is deleted.
+        """
+        self._flush()
+        _, sent = self._one(self._sql.known())
+        removed = int(self._one(self._sql.removed(count=True))[0])
+        if not removed:
+            return []
+        if not allow_empty and not self._one(self._sql.any_row())[0]:
+            raise GuardTripped(
+                f"the model has no rows; a mirror of it would delete all {sent} records this sync has sent. Nothing "
+                f"was deleted. If that is meant, run it once with allow_empty=True"
+            )
+        allowed = (
+            None if max_deletes is None else max_deletes if isinstance(max_deletes, int) else max_deletes * int(sent)
+        )
+        if allowed is not None and removed > allowed:
+            raise GuardTripped(
+                f"{removed} of the {sent} records this sync has sent are gone from the model; "
+                f"max_deletes={max_deletes} allows {int(allowed)}. Nothing was deleted. "
+                f"If that is meant, run it once with max_deletes={removed}"
+            )
+        return [
+            Change((), key, snapshot=(key, ""), record_id=record_id, removed=True)
+            for batch in self._database.stream(self._sql.removed())
+            for key, record_id in batch
+            if record_id not in self._not_arrived
+        ]
+
+    def _one(self, query: Query) -> tuple[Any, ...]:
+        return next(row for batch in self._database.stream(query) for row in batch)
+
+    def _flush(self) -> None:
+        if self._arrived and self._keep:
+            self._database.write(self._sql.put(list(self._arrived.values())))
+        if self._gone and self._keep:
+            self._database.write(self._sql.forget(self._gone))
+        self._arrived.clear()
+        self._gone.clear()
+
+
+def open_snapshot(
+    delta: Snapshot,
+    database: Database,
+    model: Model,
+    mapper: Mapper,
+    destination: Destination,
+    *,
+    columns: Sequence[str],
+    before: State | None,
+    full_refresh: bool,
+    keep: bool,
+) -> SnapshotChanges:
+    """
+    Return the rows of this run; the table of the snapshot is made where it is missing.
+
+    :param before: state of the last run, None without one.
+    """
+    if delta.schema and database.dialect == "sqlite":
+        raise ConfigError("SQLite has no schemas; leave out schema of the Snapshot")
+    target = f"{destination.name}/{destination.object_name}"
+    sql = SnapshotSql(
+        model,
+        key=mapper.key_column,
+        columns=mapper.reads,
+        salt=mapper.fingerprint if destination.behavior in _RESENT_WHEN_REMAPPED else "",
+        lower=destination.identifier.lower,
+        table=table_name(destination.sync_id, target),
+        schema=delta.schema,
+        dialect=database.dialect,
+        paramstyle=database.paramstyle,
+    )
+    database.write(sql.create())
+    now = replace(before or State(target=target), target=target, mapping=mapper.fingerprint)
+    return SnapshotChanges(
+        database,
+        sql,
+        now,
+        key_at=columns.index(mapper.key_column),
+        behavior=destination.behavior,
+        skip=(before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
+        everything=full_refresh,
+        hold_uncertain=destination.on_uncertain == "hold",
+        keep=keep,
+    )
