@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from airflow_provider_census.sandbox.core import Sandbox, get
 from airflow_provider_census.sync.delta import Watermark
 from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Duck, Lite, Rig, TinyApi, Users
+
+# The machines of CI are slow and shared; what was found once becomes a test of its own.
+settings.register_profile("census", max_examples=60, deadline=None, database=None)
+settings.load_profile("census")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.fields import Column, Constant, MappingDeclaration, SyncAll
+from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.template import Template
+from airflow_provider_census.sync.values import Outcome, Record
+from tests.sync.support import SEND, UPSERT, Duck, Rig, Tiny, TinyApi, Users, bound
+
+RECORD = Tiny("record", UPSERT)
+
+
+def one(value: Any, source: Any = "v") -> Record | str:
+    """Return the record with ``value`` in the field ``f``, or why there is none."""
+    mapped = Mapper({"f": source}, "id", ["id", "v"], RECORD)(["k", value])
+    if isinstance(mapped, Record):
+        return mapped
+    assert mapped.outcome is Outcome.INVALID
+    return mapped.reason
+
+
+def keyed(key: Any, *, copies: int = 1, identifier: str = "id") -> Record | str:
+    """Return the record with this sync key, or why there is none."""
+    mapped = Mapper({}, "id", ["id"], Tiny("record", UPSERT, identifier))([key, copies])
+    return mapped if isinstance(mapped, Record) else mapped.reason
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (None, None),
+        (True, True),
+        (0, 0),
+        ("", ""),
+        (2**80, 2**80),
+        (1.5, 1.5),
+        (Decimal("19.90"), 19.9),
+        (Decimal("20.00"), 20),
+        (dt.date(2024, 2, 29), "2024-02-29"),
+        (dt.datetime(2024, 2, 29, 12), "2024-02-29T12:00:00+00:00"),
+        (dt.datetime(2024, 2, 29, 12, tzinfo=dt.timezone(dt.timedelta(hours=2))), "2024-02-29T12:00:00+02:00"),
+        (dt.time(12, 30), "12:30:00"),
+        (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        ({"a": [Decimal("1"), {"b": None}]}, {"a": [1, {"b": None}]}),
+        ((1, 2), [1, 2]),
+        ('x","plan":"enterprise', 'x","plan":"enterprise'),
+        ("\U0001f600 ä </script> {{ x }}", "\U0001f600 ä </script> {{ x }}"),
+    ],
+)
+def test_values_are_sent_as_json(value: Any, sent: Any) -> None:
+    mapped = one(value)
+    assert isinstance(mapped, Record)
+    assert mapped.fields == {"f": sent}
+    assert type(mapped.fields["f"]) is type(sent)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (float("nan"), "f: NaN"),
+        (float("-inf"), "f: NaN, infinity"),
+        (Decimal("NaN"), "f: NaN"),
+        (Decimal("sNaN"), ""),
+        (Decimal("Infinity"), "infinity"),
+        (Decimal("1e5000"), "beyond 1e308"),
+        (Decimal("1" * 400 + ".5"), "beyond 1e308"),
+        pytest.param(10**5000, "beyond 1e308", id="a huge int"),
+        ("a\x00b", "NUL"),
+        ({"a": ["\x00"]}, "NUL"),
+        ({"\x00": 1}, "NUL"),
+        ("\ud800", "surrogate"),
+        ({"\udfff": 1}, "surrogate"),
+        ([float("nan")], "NaN"),
+        (b"bytes", "bytes have no JSON form"),
+        (memoryview(b"x"), "bytes"),
+        pytest.param("x" * 10_000_000, "10,000,000 characters", id="a huge text"),
+        (dt.timedelta(1), "timedelta has no JSON form"),
+        (object(), "object has no JSON form"),
+    ],
+)
+@pytest.mark.parametrize("source", ["v", Template("{{ v }}"), Template(["{{ v }}"])])
+def test_a_value_that_json_cannot_hold_makes_the_row_invalid(value: Any, reason: str, source: Any) -> None:
+    mapped = one(value, source)
+    assert isinstance(mapped, str)
+    assert reason in mapped
+    assert len(mapped) < 200
+
+
+def test_a_value_nested_without_end_makes_the_row_invalid() -> None:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    assert one(value) == "a value is nested too deep"
+
+
+def test_a_hostile_value_cannot_add_or_change_keys(rig: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add([1, 'x"},{"id":"9'], t=1, name='x","plan":"enterprise')
+    rig.run(mapping={"name": "name", "note": Template('{"n":"{{ name }}"}'), "deep.x": "name"})
+    hostile = 'x","plan":"enterprise'
+    fields = {"name": hostile, "note": '{"n":"' + hostile + '"}', "deep": {"x": hostile}}
+    assert tiny.records == {"1": fields, 'x"},{"id":"9': fields}
+
+
+def test_hostile_rows_do_not_stop_the_good_ones(rig: Rig, duck: Duck, tiny: TinyApi) -> None:
+    rig.source = duck
+    duck.execute("CREATE TABLE users (id VARCHAR, t INT, v DOUBLE, j STRUCT(a VARCHAR, b DECIMAL(9,2)[]), b BLOB)")
+    nested = {"a": "x", "b": [Decimal("1.50")]}
+    duck.execute(
+        "INSERT INTO users VALUES (?, ?, ?, ?, ?)",
+        *(("ok", 1, 1.5, nested, None), ("nan", 2, float("nan"), nested, None), ("inf", 2, float("inf"), nested, None)),
+        *(("bytes", 3, 1.0, nested, b"\xff"), ("nul\x00", 4, 1.0, nested, None), ("null", 5, None, None, None)),
+    )
+    ran = rig.run(mapping={"v": "v", "j": "j", "b": "b"})
+    assert ran.counts == {"upserted": 2, "invalid": 4}
+    assert tiny.records == {
+        "ok": {"v": 1.5, "j": {"a": "x", "b": [1.5]}, "b": None},
+        "null": {"v": None, "j": None, "b": None},
+    }
+    assert {entry["key"] for entry in ran.json["invalid_sample"]} == {"nan", "inf", "bytes", b"nul\x00".hex()}
+    json.dumps(ran.json, allow_nan=False)
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "id"),
+    [
+        (7, "7"),
+        (7.0, "7"),
+        (Decimal("7.00"), "7"),
+        (7.5, "7.5"),
+        (2**70, str(2**70)),
+        (" padded ", " padded "),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    ],
+)
+def test_a_key_has_one_spelling_whatever_the_driver_returns(key: Any, id: str) -> None:
+    mapped = keyed(key)
+    assert isinstance(mapped, Record)
+    assert (mapped.key, mapped.id) == (key, id)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (None, "is NULL"),
+        ("", "is empty"),
+        ("  \t", "is empty"),
+        ("a\x00", "NUL"),
+        ("\ud800", "surrogate"),
+        (float("nan"), "cannot be a sync key"),
+        (Decimal("Infinity"), "cannot be a sync key"),
+    ],
+)
+def test_a_key_that_identifies_nothing_makes_the_row_invalid(key: Any, reason: str) -> None:
+    assert reason in str(keyed(key))
+
+
+@pytest.mark.parametrize("key", [True, b"k", dt.date(2024, 1, 1), [1], {"a": 1}])
+def test_a_key_of_a_type_that_cannot_identify_is_the_models_fault(key: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot be a sync key; cast it in the model"):
+        keyed(key)
+
+
+def test_an_email_identifies_in_any_case() -> None:
+    mapped = keyed(" Ada@X.com ", identifier="email")
+    assert isinstance(mapped, Record)
+    assert (mapped.key, mapped.id) == (" Ada@X.com ", "ada@x.com")
+
+
+def test_all_copies_of_a_key_are_invalid(rig: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add([1, 2, 2, 2, 3], t=1)
+    ran = rig.run()
+    assert ran.counts == {"upserted": 2, "invalid": 3}
+    assert "stands in 3 rows" in ran.json["invalid_sample"][0]["reason"]
+    assert set(tiny.records) == {"1", "3"}
+
+
+def test_copies_are_found_as_the_destination_sees_them(rig: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add(["ada@x.com", " Ada@X.com", "bob@x.com"], t=1)
+    assert rig.run(identifier="email").counts == {"upserted": 1, "invalid": 2}
+    rig.sandbox.reset()
+    rig.store.value = None
+    assert rig.run(identifier="id").counts == {"upserted": 3}
+
+
+# --- fields ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("null", "fields"), [("send", {"a": None, "b": 1}), ("skip", {"b": 1}), ("reject", None)])
+def test_a_null_does_as_the_author_says(null: str, fields: dict[str, Any] | None) -> None:
+    mapped = Mapper({"a": Column("v", null=null), "b": Constant(1)}, "id", ["id", "v"], RECORD)(["k", None])
+    if fields is None:
+        assert not isinstance(mapped, Record)
+        assert "column v is NULL" in mapped.reason
+    else:
+        assert isinstance(mapped, Record)
+        assert mapped.fields == fields
+
+
+def test_an_unknown_null_policy_names_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'send', 'skip', 'reject'"):
+        Column("v", null="drop")
+
+
+@pytest.mark.parametrize(
+    ("declared", "object", "says"),
+    [
+        ({"f": "nope"}, "record", r"mapping of 'f': column 'nope' .*'id', 'v', 'w'"),
+        ({"f": Template("{{ nope }}")}, "record", r"template of 'f': column 'nope' .*'id', 'v', 'w'"),
+        ({"a": "v", "a.b": "w"}, "record", r"'a' and 'a.b'"),
+        ({"a.b": "v", "a.b.c.d": "w"}, "record", r"'a.b' and 'a.b.c.d'"),
+        ({"status": "v", "total": "w", "colour": "v"}, "order", r"'colour' .*'status', 'total', 'amount', 'note.\*'"),
+        ({"total": "v"}, "order", r"must fill 'status'"),
+        ({"status": "v"}, "order", r"must fill 'total' or 'amount'"),
+        ({"f": 5}, "record", r"mapping of 'f': a int is no source"),
+        ({"f": Constant(b"x")}, "record", r"constant of f: bytes"),
+        ({"f": Constant(float("nan"))}, "record", r"constant of f: NaN"),
+        (["f"], "record", r"mapping must be"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_with_what_is_valid(declared: Any, object: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Mapper(declared, "id", ["id", "v", "w"], Tiny(object, UPSERT))
+
+
+def test_fields_that_only_begin_alike_do_not_overlap() -> None:
+    mapper = Mapper({"a": "v", "ab.c": "v", "ab.d": "v"}, "id", ["id", "v"], RECORD)
+    mapped = mapper(["k", 1])
+    assert isinstance(mapped, Record)
+    assert mapped.fields == {"a": 1, "ab": {"c": 1, "d": 1}}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (["k", "paid", None, 5], None),
+        (["k", "paid", 0, None], None),
+        (["k", None, 5, 5], "required field status is missing"),
+        (["k", "", 5, 5], "required field status is missing"),
+        (["k", "paid", None, None], "required field total or amount is missing"),
+    ],
+)
+def test_a_row_without_a_required_value_is_invalid(row: list[Any], reason: str | None) -> None:
+    declared = {"status": "status", "total": "total", "amount": "amount"}
+    mapped = Mapper(declared, "id", ["id", "status", "total", "amount"], Tiny("order", UPSERT))(row)
+    assert (None if isinstance(mapped, Record) else mapped.reason) == reason
+
+
+# --- SyncAll -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normalize", "fields"),
+    [
+        (None, ["First Name", "lastName", "HTTP_status", "zip2code"]),
+        ("snake_case", ["first_name", "last_name", "http_status", "zip2code"]),
+        ("camelCase", ["firstName", "lastName", "httpStatus", "zip2code"]),
+        ("Title Case", ["First Name", "Last Name", "Http Status", "Zip2code"]),
+    ],
+)
+def test_sync_all_writes_names_as_the_author_says(normalize: str | None, fields: list[str]) -> None:
+    columns = ["id", "First Name", "lastName", "HTTP_status", "zip2code", "secret"]
+    mapper = Mapper(SyncAll(exclude=["SECRET"], normalize=normalize), "id", columns, RECORD)
+    assert list(mapper.fields) == fields
+    mapped = mapper(["k", 1, 2, 3, 4, 5])
+    assert isinstance(mapped, Record)
+    assert mapped.fields == dict(zip(fields, [1, 2, 3, 4], strict=True))
+
+
+def test_sync_all_refuses_two_columns_for_one_field() -> None:
+    with pytest.raises(ConfigError, match="become the field 'first_name'; exclude or rename one"):
+        Mapper(SyncAll(normalize="snake_case"), "id", ["id", "First Name", "firstName"], RECORD)
+    Mapper(SyncAll(normalize="snake_case", exclude=["firstName"]), "id", ["id", "First Name", "firstName"], RECORD)
+
+
+def test_sync_all_nests_below_its_prefix() -> None:
+    mapped = Mapper(SyncAll(prefix="note."), "id", ["id", "status"], RECORD)(["k", 1])
+    assert isinstance(mapped, Record)
+    assert mapped.fields == {"note": {"status": 1}}
+
+
+def test_sync_all_refuses_what_does_not_exist() -> None:
+    with pytest.raises(ConfigError, match=r"column 'nope'"):
+        Mapper(SyncAll(exclude=["nope"]), "id", ["id", "v"], RECORD)
+    with pytest.raises(ConfigError, match=r"'snake_case', 'camelCase', 'Title Case'"):
+        SyncAll(normalize="kebab-case")
+
+
+# --- the fingerprint ---------------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_changes_with_the_mapping_and_not_with_its_order() -> None:
+    def fingerprint(declared: MappingDeclaration, columns: tuple[str, ...] = ("id", "v", "w")) -> str:
+        return Mapper(declared, "id", columns, RECORD).fingerprint
+
+    assert fingerprint({"a": "v", "b": "w"}) == fingerprint({"b": "w", "a": "v"})
+    different = [
+        {"a": "v"},
+        {"a": "w"},
+        {"b": "v"},
+        {"a": Column("v", null="skip")},
+        {"a": Constant("v")},
+        {"a": Constant(1)},
+        {"a": Template("{{ v }}")},
+    ]
+    assert len({fingerprint(declared) for declared in different}) == len(different)
+    assert fingerprint(SyncAll()) != fingerprint(SyncAll(), ("id", "v"))
+
+
+# --- against real destinations -----------------------------------------------------------------------------------
+
+
+def test_intercom_takes_dates_as_unix_seconds() -> None:
+    mapper = Mapper({"signed_up_at": "v"}, "id", ["id", "v"], bound("intercom", "contact", UPSERT))
+    mapped = mapper(["k", dt.datetime(2024, 1, 1)])
+    assert isinstance(mapped, Record)
+    assert mapped.fields == {"signed_up_at": 1_704_067_200}
+
+
+def test_a_required_field_the_destination_names_must_be_mapped() -> None:
+    with pytest.raises(ConfigError, match="'event_name': required for intercom event"):
+        Mapper({"created_at": "v"}, "id", ["id", "v"], bound("intercom", "event", SEND))

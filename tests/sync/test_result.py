@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_census.errors import AccountingError, ConfigError
+from airflow_provider_census.sync.result import MAX_SAMPLES, Tally, parse_limit
+from airflow_provider_census.sync.values import Outcome, RowResult
+
+
+def tally(**counts: int) -> Tally:
+    made = Tally()
+    for name, count in counts.items():
+        for n in range(count):
+            made.read += 1
+            made.add(f"{name}{n}", RowResult(Outcome(name), f"reason {n}", 400))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "parsed"),
+    [
+        (0, 0),
+        (5, 5),
+        (0.1, 0.1),
+        (1.0, 1.0),
+        (None, None),
+        ("5", 5),
+        (" 0.1 ", 0.1),
+        ("None", None),
+        ("none", None),
+        ("", None),
+        ("1.0", 1.0),
+        ("0", 0),
+    ],
+)
+def test_a_limit_is_rows_a_share_or_none(given: Any, parsed: Any) -> None:
+    limit = parse_limit("max_invalid", given)
+    assert (limit, type(limit)) == (parsed, type(parsed))
+
+
+@pytest.mark.parametrize("given", [-1, "-1", "-0.1", 1.5, "1.5", "many", "5%", "nan", float("nan"), True, [], "0.1.2"])
+def test_what_is_no_limit_is_refused_by_name(given: Any) -> None:
+    with pytest.raises(ConfigError, match="max_rejected="):
+        parse_limit("max_rejected", given)
+
+
+@pytest.mark.parametrize(
+    ("limit", "bad", "good", "fails"),
+    [
+        (0, 0, 10, False),
+        (0, 1, 10, True),
+        (3, 3, 10, False),
+        (3, 4, 10, True),
+        (None, 10, 0, False),
+        (0.1, 1, 9, False),
+        (0.1, 2, 9, True),
+        (0.29, 29, 71, False),
+        (0.29, 30, 71, True),
+        (0.07, 7, 93, False),
+        (1.0, 10, 0, False),
+        (0.0, 1, 1_000, True),
+        (0.1, 0, 0, False),
+    ],
+)
+def test_more_than_the_limit_fails(limit: Any, bad: int, good: int, fails: bool) -> None:
+    assert (tally(rejected=bad, upserted=good).exceeded(None, limit) is not None) is fails
+    assert (tally(invalid=bad, upserted=good).exceeded(limit, None) is not None) is fails
+
+
+def test_settled_rows_are_no_part_of_the_share_and_uncertain_ones_count_as_rejected() -> None:
+    assert tally(uncertain=2, sent=8, unchanged=1_000).exceeded(0, 0.1) is not None
+    assert tally(uncertain=1, sent=9, unchanged=1_000).exceeded(0, 0.1) is None
+
+
+def test_the_error_names_the_numbers_and_the_first_reason() -> None:
+    error = tally(rejected=3, upserted=97).exceeded(0, 0.02)
+    assert str(error).startswith(
+        "3 of 100 rows tried ended rejected, max_rejected=0.02 allows 2; the first: key 'rejected0': reason 0."
+    )
+    assert "tried in every run" in str(error)
+
+
+def test_samples_are_few() -> None:
+    made = tally(invalid=50, rejected=50)
+    assert [len(entries) for entries in made.samples.values()] == [MAX_SAMPLES, MAX_SAMPLES, 0]
+    assert made.samples[Outcome.INVALID][0] == {"key": "invalid0", "reason": "reason 0"}
+    assert made.samples[Outcome.REJECTED][0] == {"key": "rejected0", "reason": "reason 0", "status": 400}
+
+
+@pytest.mark.parametrize("read", [4, 6])
+def test_counts_that_do_not_add_up_are_a_defect(read: int) -> None:
+    made = tally(upserted=5)
+    made.read = read
+    with pytest.raises(AccountingError, match=f"{read} rows"):
+        made.check()
