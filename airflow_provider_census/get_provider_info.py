@@ -23,7 +23,8 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "Census",
                 "python-modules": [
-                    f"airflow_provider_census.hooks.{name}" for name in ("braze", "clevertap", "intercom", "slack")
+                    f"airflow_provider_census.hooks.{name}"
+                    for name in ("braze", "clevertap", "intercom", "mailchimp", "slack")
                 ],
             },
         ],
@@ -60,6 +61,13 @@ def get_provider_info() -> dict[str, Any]:
                         "As in the address of your dashboard.",
                     )
                 },
+            ),
+            _connection(
+                "mailchimp",
+                "MailchimpHook",
+                "Mailchimp",
+                password="API key (it ends in its data center, like -us21)",
+                host="https://us21.api.mailchimp.com (only to replace the key's data center)",
             ),
             _connection(
                 "census_slack",
