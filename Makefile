@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := test
-.PHONY: setup test lint types bench clean
+.PHONY: setup test lint types bench demo clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,9 @@ types: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+demo: setup
+	$(BIN)/python -m demo
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .airflow .demo .bench

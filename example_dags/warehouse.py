@@ -2,8 +2,9 @@
 A small warehouse of a subscription business, with the mess a real one has.
 
 ``fill`` makes it, the same each time; the other functions are the changes the examples show: ``change`` some customers,
-``remove`` some, ``poison`` one so that a destination refuses it, ``heal`` it. All of them move ``updated_at`` on, by
-the data's own clock: nothing depends on the day or the zone it runs in.
+``remove`` some, ``poison`` one so that a destination refuses it, ``heal`` it; let customers ``use`` the product and new
+ones ``sign_up``. All of them move the cursors on, by the data's own clock: nothing depends on the day or the zone it
+runs in.
 """
 
 from __future__ import annotations
@@ -89,6 +90,17 @@ def sign_up(con: DuckDBPyConnection, n: int = SIGNUPS) -> None:
     rng = random.Random(SEED + taken)
     rows = [_signup(rng, number) for number in range(taken + 1, taken + n + 1)]
     _insert(con, "signups", rows)
+
+
+def use(con: DuckDBPyConnection, n: int = 500) -> None:
+    """Let the customers use the product ``n`` times more."""
+    customers, taken = _row(con, "SELECT (SELECT max(id) FROM customers), count(*) FROM usage_events")
+    (latest,) = _row(con, "SELECT greatest(max(happened_at), ?) FROM usage_events", [TODAY])
+    rng = random.Random(SEED + taken)
+    rows = [
+        (*_event(rng, customers)[:-1], latest + dt.timedelta(milliseconds=37 * number)) for number in range(1, n + 1)
+    ]
+    _insert(con, "usage_events", rows)
 
 
 def change(con: DuckDBPyConnection, n: int = 37) -> list[int]:

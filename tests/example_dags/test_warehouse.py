@@ -160,3 +160,15 @@ def test_more_companies_sign_up_behind_those_there_are(con: Con) -> None:
 
     assert value(con, "SELECT count(*) FROM signups") == 16
     assert value(con, "SELECT min(signed_up_at) FILTER (id > 12) > max(signed_up_at) FILTER (id <= 12) FROM signups")
+
+
+def test_what_customers_do_next_comes_behind_what_they_did(con: Con) -> None:
+    high = value(con, "SELECT max(happened_at) FROM usage_events")
+
+    warehouse.use(con, n=3)
+    warehouse.use(con, n=4)
+
+    assert value(con, "SELECT count(*) FROM usage_events") == 20_007
+    new = con.execute("SELECT happened_at FROM usage_events ORDER BY happened_at DESC LIMIT 7").fetchall()
+    assert len(set(new)) == 7
+    assert min(new)[0] > max(high, warehouse.TODAY)

@@ -1,0 +1,7 @@
+SELECT
+    id,
+    name,
+    company,
+    plan,
+    mrr
+FROM signups
