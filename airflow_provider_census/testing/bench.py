@@ -50,7 +50,8 @@ class Door:
 
     def spoiled(self) -> Door:
         """Return the same with a password that is not accepted."""
-        return replace(self, credentials=replace(self.credentials, password=self.password + "x"))
+        credentials = replace(self.credentials, password=self.password + "x")
+        return Door(self.cls.behind(credentials), credentials)
 
     def client(self, limiter: Limiter | None = None, **settings: Any) -> Client:
         """Return a client in a hurry."""
@@ -179,12 +180,18 @@ class Bench:
         return [(self.subject.id(n), self.case.row(n)) for n in range(count)]
 
     def run(
-        self, table: Table, store: StateStore | None = None, *, client: Client | None = None, **settings: Any
+        self,
+        table: Table,
+        store: StateStore | None = None,
+        *,
+        client: Client | None = None,
+        door: Door | None = None,
+        **settings: Any,
     ) -> tuple[RunResult, CensusError | None]:
         """Run the sync of ``table`` once."""
         sync = Sync(
             model=table.model,
-            destination=self.case.bind(self.door.cls),
+            destination=self.case.bind((door or self.door).cls),
             key_column="key",
             mapping=table.mapping,
             delta=Watermark("moved"),

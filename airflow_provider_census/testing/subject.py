@@ -32,7 +32,8 @@ class Subject:
         ``updates`` and ``deletes`` are those that update and delete, where they are others.
     :param text: a field that takes any text.
     :param odd: values by field that a database has besides text and numbers: bool, None, lists, objects.
-    :param poison: fields that :meth:`~.Destination.check` lets pass and the API refuses with ``words``.
+    :param poison: fields that :meth:`~.Destination.check` lets pass and the API refuses with ``words``; both are left
+        out where the API refuses nothing but what ``check`` finds.
     :param invalid: fields that ``check`` refuses.
     :param identifier: as in ``sync_key``; None for the default one.
     :param id: the identifier of the n-th record.
@@ -49,8 +50,8 @@ class Subject:
     deletes: str = ""
     text: str
     odd: Mapping[str, Any] = field(default_factory=dict)
-    poison: Mapping[str, Any]
-    words: str
+    poison: Mapping[str, Any] = field(default_factory=dict)
+    words: str = ""
     invalid: Mapping[str, Any]
     identifier: str | None = None
     id: Callable[[int], str] = _default_id
@@ -86,6 +87,11 @@ class Case:
     def writes(self) -> bool:
         """Whether records get values."""
         return not self.deletes
+
+    @property
+    def meets_refusal(self) -> bool:
+        """Whether there is a record that only the API refuses."""
+        return self.writes and bool(self.subject.poison)
 
     @property
     def identifies(self) -> bool:
@@ -128,12 +134,11 @@ class Case:
     def record(self, n: int, *, id: str | None = None, **changes: Any) -> Record:
         """Return the n-th record."""
         key = self.subject.id(n) if id is None else id
-        identifier = destinations.get(self.destination).object_type(self.subject.object).identifiers
-        chosen = next(i for i in identifier if self.subject.identifier in (None, i.name))
+        identifier = self.bind(destinations.get(self.destination)).identifier
         fields: dict[str, Any] = {}
         for path, value in self.row(n, **changes).items():
             put(fields, path, value)
-        return Record(key, chosen.normalise(key), fields)
+        return Record(key, identifier.normalise(key), fields)
 
     def earlier(self, record: Record, n: int) -> Record:
         """Return a record with the same identifier and other values."""

@@ -86,7 +86,7 @@ class Arrival:
         records = bench.records(2)
         payloads = [bench.destination.payload(bench.case.operation(record)) for record in records]
         bench.deliver(records)
-        bodies = [call.json for call in bench.writes()]
+        bodies = [call.json if call.form is None else call.form for call in bench.writes()]
         if bench.case.deletes and bodies == [None] * len(records):
             return  # the path says it all
         by = bench.destination.identifier.name

@@ -80,9 +80,10 @@ class Connection:
         assert sandbox[self.name].state() == before
 
     def test_bad_credentials_are_refused_by_the_test_without_showing_them(self, door: Door) -> None:
-        client = door.spoiled().client()
+        spoiled = door.spoiled()
+        client = spoiled.client()
         with pytest.raises(AuthError) as refused:
-            client.run(door.cls.test())
+            client.run(spoiled.cls.test())
         client.close()
         assert door.password not in str(refused.value)
         assert refused.value.__cause__ is None, "the cause of an error is logged with it"

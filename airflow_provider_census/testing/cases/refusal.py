@@ -18,7 +18,7 @@ _NOT_ACCEPTED = (Outcome.REJECTED, Outcome.UNCERTAIN)
 class Refusal:
     """Records at fault."""
 
-    @only(lambda case: case.writes)
+    @only(lambda case: case.meets_refusal)
     def test_a_poison_record_alone_is_rejected_in_the_words_of_the_api(self, bench: Bench) -> None:
         records = bench.known([bench.case.record(1, **bench.subject.poison)])
         assert bench.destination.check(bench.case.operation(records[0])) is None
@@ -27,7 +27,7 @@ class Refusal:
         assert bench.subject.words in results[0].reason
         bench.assert_truthful(records, results)
 
-    @only(lambda case: case.writes)
+    @only(lambda case: case.meets_refusal)
     def test_one_poison_record_costs_no_other_its_place(self, bench: Bench) -> None:
         count = min(bench.destination.max_batch(bench.case.operation(bench.case.record(0))), 20) + 3
         records = [bench.case.record(n, **(bench.subject.poison if n == 1 else {})) for n in range(count)]
@@ -38,7 +38,7 @@ class Refusal:
         bench.assert_arrived(others, theirs)
         bench.assert_truthful(records, results)
 
-    @only(lambda case: case.writes)
+    @only(lambda case: case.meets_refusal)
     def test_a_batch_of_poison_is_rejected_record_by_record(self, bench: Bench) -> None:
         records = bench.known([bench.case.record(n, **bench.subject.poison) for n in range(3)])
         results = bench.deliver(records)
@@ -94,8 +94,9 @@ class Denial:
     def test_bad_credentials_stop_a_run_before_anything_is_written(self, bench: Bench) -> None:
         table = bench.table(bench.rows(3))
         before = bench.held()
-        client = bench.door.spoiled().client()
-        result, failure = bench.run(table, client=client)
+        door = bench.door.spoiled()
+        client = door.client()
+        result, failure = bench.run(table, client=client, door=door)
         client.close()
         assert isinstance(failure, AuthError)
         assert bench.door.password not in f"{failure} {result.to_json()}"

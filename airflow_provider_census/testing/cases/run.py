@@ -33,7 +33,7 @@ class Run:
         assert again.tally.counts[Outcome.UNCHANGED] == again.tally.read
         assert bench.writes() == []
 
-    @only(lambda case: case.writes)
+    @only(lambda case: case.meets_refusal)
     def test_a_refused_row_is_owed_and_arrives_once_it_is_mended(self, bench: Bench) -> None:
         rows = bench.rows(3)
         key, good = rows[1]
