@@ -1,0 +1,135 @@
+"""
+What Stripe answers, and what that means.
+
+Sources: docs.stripe.com/api/errors, docs.stripe.com/error-low-level, docs.stripe.com/rate-limits; github
+stripe/stripe-python (_http_client.py) for ``Stripe-Should-Retry``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_census.destinations.base import rejected
+from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.sync.values import RowResult
+from airflow_provider_census.transport import verdict
+from airflow_provider_census.transport.message import Exchange, Request, Response
+
+# Another request holds the object, or this very one is still being carried out (409, lock_timeout also 429).
+# rate_limit once came with 400.
+_LATER = ("lock_timeout", "idempotency_key_in_use", "rate_limit")
+_WINDOW_S = 1.0  # all limits of Stripe count requests per second
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    An answer that is Stripe's own.
+
+    :param replayed: it is the recorded answer to an earlier request with the same idempotency key.
+    """
+
+    status: int
+    body: Mapping[str, Any]
+    request_id: str
+    replayed: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was carried out."""
+        return 200 <= self.status < 300
+
+    @property
+    def words(self) -> str:
+        """What the error says, and where to look for it: the parameter, and Stripe's log."""
+        error = self.body.get("error", {})
+        where = ", ".join(str(part) for part in (error.get("param"), self.request_id) if part)
+        return f"{error.get('message') or error.get('type')}{f' ({where})' if where else ''}"
+
+    @property
+    def no_customer(self) -> bool:
+        """Whether there is no such customer, or no longer. Other objects may be missing, too: a payment method."""
+        return self.status == 404 and self.body["error"].get("param") in (None, "id", "customer")
+
+    def rejected(self) -> RowResult:
+        """Return the rejection in Stripe's words."""
+        return rejected(self.words, self.status)
+
+
+def read(response: Response, promised: str) -> Answer:
+    """
+    Return the answer in ``response``: an object of the ``promised`` kind, or an error.
+
+    :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
+    :raises Unavailable: it is a refusal, and not in Stripe's words: nothing was done, nothing comes of repeating it.
+    """
+    if response.ok:
+        body = response.json()
+        if not isinstance(body, dict) or body.get("object") != promised:
+            raise Unanswered(f"HTTP {response.status} with JSON that is not Stripe's", status=response.status)
+    else:
+        body = response.json_object()
+        if not isinstance(body.get("error"), dict):
+            raise Unavailable(f"HTTP {response.status}, and not in Stripe's words", status=response.status)
+    return Answer(response.status, body, response.headers.get("request-id", ""), is_replayed(response))
+
+
+def ask(request: Request, promised: str = "customer") -> Exchange[Answer]:
+    """
+    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
+
+    :raises Unanswered: the second one is unreadable too; what was asked for may have been done.
+    """
+    try:
+        return read((yield request), promised)
+    except Unanswered:
+        return read((yield request), promised)
+
+
+def look(request: Request, promised: str) -> Exchange[Answer]:
+    """
+    Exchange of a request that changes nothing.
+
+    :raises Unavailable: it has no readable answer.
+    """
+    try:
+        return (yield from ask(request, promised))
+    except Unanswered as error:
+        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+
+
+def is_replayed(response: Response) -> bool:
+    """Return whether this is the recorded answer to an earlier request with the same idempotency key."""
+    return response.headers.get("idempotent-replayed") == "true"
+
+
+def judge(response: Response) -> verdict.Verdict:
+    """Return what a response means; the code in the body and ``Stripe-Should-Retry`` decide before the status."""
+    by_status = verdict.judge(response)
+    if response.ok or isinstance(by_status, (verdict.Denied, verdict.Misdirected)):
+        return by_status
+    error = response.json_object().get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    status = response.status
+    if status == 429 and code != "lock_timeout":
+        return _slow_down(response)
+    if status < 500 and code in _LATER:
+        return verdict.Retry(f"HTTP {status} {code}", verdict.retry_after(response))
+    should_retry = response.headers.get("stripe-should-retry")
+    if status >= 500 and (is_replayed(response) or should_retry == "false"):
+        # A recorded failure stays the same for a day, however often it is asked for.
+        return verdict.Answered()
+    if status < 500 and should_retry == "true":
+        return verdict.Retry(f"HTTP {status}, and Stripe asks to try again", verdict.retry_after(response))
+    return by_status
+
+
+def _slow_down(response: Response) -> verdict.Retry:
+    reason = response.headers.get("stripe-rate-limited-reason", "")
+    after_s = verdict.retry_after(response)
+    if after_s is None and reason.endswith("-rate"):
+        # There is no documented Retry-After. For too many at once (…-concurrency) a pause of all would be too much.
+        after_s = _WINDOW_S
+    return verdict.Retry(f"HTTP 429 too many requests{f' ({reason})' if reason else ''}", after_s)
