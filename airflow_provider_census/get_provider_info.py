@@ -24,7 +24,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Census",
                 "python-modules": [
                     f"airflow_provider_census.hooks.{name}"
-                    for name in ("braze", "clevertap", "intercom", "mailchimp", "slack")
+                    for name in ("braze", "clevertap", "intercom", "mailchimp", "slack", "stripe")
                 ],
             },
         ],
@@ -77,6 +77,14 @@ def get_provider_info() -> dict[str, Any]:
                 password="Bot token or incoming webhook URL",
                 host="https://slack.com (only to replace it)",
             ),
+            _connection(
+                "stripe",
+                "StripeHook",
+                "Stripe",
+                password="Secret or restricted key (sk_…, rk_…)",
+                host="https://api.stripe.com (only to replace it)",
+                fields={"api_version": _text("API version", "Like 2026-06-24.dahlia, which is the default.")},
+            ),
         ],
     }
 
@@ -112,3 +120,7 @@ def _choice(label: str, values: tuple[str, ...], description: str) -> dict[str, 
         "description": description,
         "schema": {"type": ["string", "null"], "enum": list(values), "default": values[0]},
     }
+
+
+def _text(label: str, description: str) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": ["string", "null"]}}

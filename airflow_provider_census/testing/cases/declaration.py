@@ -57,7 +57,7 @@ class Declaration:
 
     def test_what_is_not_offered_is_refused_with_the_names_of_what_is(self, bench: Bench) -> None:
         cls, subject, behavior = bench.door.cls, bench.subject, bench.case.behavior
-        with pytest.raises(ConfigError, match=bench.destination.identifier.name):
+        with pytest.raises(ConfigError, match=bench.destination.object.identifiers[0].name):
             cls(subject.object, behavior, "no such identifier")
         with pytest.raises(ConfigError, match="on_uncertain"):
             cls(subject.object, behavior, subject.identifier, {**subject.options, "no such option": 1})
