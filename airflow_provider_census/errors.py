@@ -58,11 +58,16 @@ class GuardTripped(CensusError):
 
 
 class Unavailable(CensusError):
-    """The destination kept refusing or failing after all retries; no answer can have been lost."""
+    """
+    The destination kept refusing or failing after all retries; trying again later is harmless.
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    :param unheard: the last attempt got no answer at all, so that nobody knows whether it was applied.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, unheard: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.unheard = unheard
 
 
 class Unanswered(CensusError):

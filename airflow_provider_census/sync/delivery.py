@@ -193,7 +193,8 @@ def _send_part(
         return [RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
     except Unavailable as error:
         health.failed(error)
-        return [RowResult(Outcome.REJECTED, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
+        outcome = Outcome.UNCERTAIN if error.unheard else Outcome.REJECTED
+        return [RowResult(outcome, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
     health.answered()
     if len(results) != len(batch):
         raise AccountingError(f"{destination.name} gave {len(results)} results for {len(batch)} operations")

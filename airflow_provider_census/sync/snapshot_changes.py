@@ -67,7 +67,7 @@ class SnapshotChanges:
         self._key_at = key_at
         self._behavior = behavior
         self._everything = everything
-        self._hold = hold_uncertain and behavior.adds
+        self._hold = hold_uncertain
         self._keep = keep
         self._skip = skip
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
@@ -100,7 +100,7 @@ class SnapshotChanges:
 
     def settle(self, change: Change, result: RowResult) -> None:
         """Remember a record that arrived; forget one that was deleted."""
-        held = self._hold and result.outcome is Outcome.UNCERTAIN
+        held = self._hold and change.once and result.outcome is Outcome.UNCERTAIN
         assert change.snapshot is not None
         key, digest = change.snapshot
         if change.removed:

@@ -143,6 +143,7 @@ class Client:
             raise Unavailable(
                 f"{request}: {error} after {self._attempts} attempts",
                 status=error.status,
+                unheard=error.retry.applied and error.status is None,
             ) from None
 
     def stop(self) -> None:
