@@ -74,6 +74,15 @@ class Database:
             self.open -= 1
 
 
+    def write(self, queries: Iterable[Query]) -> None:
+        assert self.open == 0, "written while a cursor was open"
+        with closing(self.connect()) as connection:
+            connection.execute("BEGIN")
+            for query in queries:
+                connection.execute(query.sql, query.parameters or ())
+            connection.commit()
+
+
 class Lite(Database):
     """SQLite."""
 
@@ -167,7 +176,7 @@ class Tiny(Destination):
     objects = (
         ObjectType(
             name="record",
-            behaviors=(UPSERT, Behavior.UPDATE_ONLY, DELETE),
+            behaviors=(UPSERT, Behavior.UPDATE_ONLY, DELETE, Behavior.MIRROR),
             identifiers=(Identifier("id"), Identifier("email", lower=True)),
         ),
         ObjectType(
@@ -204,7 +213,8 @@ class Tiny(Destination):
         return {**operation.record.fields, "id": operation.record.id}
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
-        action = "delete" if self.behavior is DELETE else "write"
+        behavior = batch[0].behavior
+        action = "delete" if behavior is DELETE else "write"
         response = yield message.Request(
             method="POST",
             path=f"/{self.object_name}/{action}",
@@ -215,7 +225,7 @@ class Tiny(Destination):
             raise Refused(response.json()["error"], status=422)
         errors = {result["id"]: result["error"] for result in response.json()["results"]}
         done = RowResult(
-            {DELETE: Outcome.DELETED, APPEND: Outcome.SENT, SEND: Outcome.SENT}.get(self.behavior, Outcome.UPSERTED)
+            {DELETE: Outcome.DELETED, APPEND: Outcome.SENT, SEND: Outcome.SENT}.get(behavior, Outcome.UPSERTED)
         )
         return [
             None
@@ -284,7 +294,8 @@ class Rig:
             client.close()
         json = result.to_json()
         counts = {name: n for name, n in json["counts"].items() if n and name != "read"}
-        assert sum(counts.values()) == json["counts"]["read"]
+        gone = counts.get("deleted", 0) if json["behavior"] == "mirror" else 0
+        assert failure or sum(counts.values()) - gone in (json["counts"]["read"], json["counts"]["read"] + 1)
         assert self.source.open == 0, "the source was left open"
         assert client.endpoint.secrets[0] not in f"{json} {failure} {failure!r} {self.store.value}"
         return Ran(counts, json["counts"]["read"], json, failure)
