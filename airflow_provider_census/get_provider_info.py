@@ -24,7 +24,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Census",
                 "python-modules": [
                     f"airflow_provider_census.hooks.{name}"
-                    for name in ("braze", "clevertap", "intercom", "mailchimp", "slack", "stripe")
+                    for name in ("braze", "clevertap", "intercom", "mailchimp", "segment", "slack", "stripe")
                 ],
             },
         ],
@@ -68,6 +68,24 @@ def get_provider_info() -> dict[str, Any]:
                 "Mailchimp",
                 password="API key (it ends in its data center, like -us21)",
                 host="https://us21.api.mailchimp.com (only to replace the key's data center)",
+            ),
+            _connection(
+                "census_segment",
+                "SegmentHook",
+                "Segment (Census)",
+                module="segment",
+                password="Write key",
+                host="https://api.segment.io (only to replace the region's addresses)",
+                fields={
+                    "region": _choice(
+                        "Region", ("us", "eu"), "Where the workspace is; the other one drops everything."
+                    ),
+                    "workspace_token": {
+                        "label": "Workspace token",
+                        "description": "Public API token, to look the write key up: Segment takes wrong ones too.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                },
             ),
             _connection(
                 "census_slack",
