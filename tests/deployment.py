@@ -85,7 +85,11 @@ class Deployment:
             SerializedDAG.bulk_write_to_db(_BUNDLE, None, [lazy], session=session)
             session.commit()
             SerializedDagModel.write_dag(lazy, bundle_name=_BUNDLE, session=session)
-        return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        return DagSerialization.deserialize_dag(self.serialize(dag))
+
+    def serialize(self, dag: DAG) -> dict[str, Any]:
+        """Return ``dag`` as the metadata database holds it."""
+        return dict(DagSerialization.serialize_dag(dag))
 
     def test(self, dag: DAG, **options: Any) -> Run:
         """Run ``dag.test(**options)``, as authors do."""
@@ -135,15 +139,15 @@ class Deployment:
             run.dag = scheduled
             while run.state == DagRunState.RUNNING and tries != 0:
                 session.expire_all()
-                run.update_state(session=session)
-                waiting = [ti for ti in run.get_task_instances(session=session) if ti.state in _TO_START]
-                for ti in waiting:
+                ready, _ = run.update_state(session=session)
+                for ti in ready:
                     ti.try_number += 1
                     ti.set_state(TaskInstanceState.QUEUED, session=session)
                     session.commit()
-                    error = self._try(dag, ti, session)
+                    label = _label(ti)  # a retry takes the place of its row
+                    error = self._try(dag, ti)
                     if error is not None:
-                        errors.setdefault(_label(ti), []).append(error)
+                        errors.setdefault(label, []).append(error)
                     tries = tries and tries - 1
         ended = self.look(run)
         ended.errors = errors
@@ -167,6 +171,12 @@ class Deployment:
         with create_session() as session:
             session.execute(delete(XComModel).where(XComModel.dag_id == dag.dag_id))
 
+    def replace_xcom(self, dag: DAG, key: str, value: Any) -> None:
+        """Put ``value`` in the place of every XCom of this key."""
+        with create_session() as session:
+            for xcom in session.scalars(select(XComModel).where(XComModel.dag_id == dag.dag_id, XComModel.key == key)):
+                xcom.value = value
+
     def look(self, run: DagRun) -> Run:
         """Return how a run stands."""
         with create_session() as session:
@@ -187,21 +197,15 @@ class Deployment:
                 },
             )
 
-    def _try(self, dag: DAG, ti: TaskInstance, session: Any) -> BaseException | None:
+    def _try(self, dag: DAG, ti: TaskInstance) -> BaseException | None:
         names = ("id", "task_id", "dag_id", "run_id", "try_number", "map_index", "dag_version_id")
         ended = run_task_in_process(
             ti=RunnableTaskInstance(**{name: getattr(ti, name) for name in names}), task=dag.task_dict[ti.task_id]
         )
-        session.expire_all()
-        ti.set_state(TaskInstanceState(ended.state.value), session=session)
-        session.commit()
         return ended.error
 
     def _run(self, session: Any, dag_id: str, run_id: str) -> DagRun:
         return session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one()
-
-
-_TO_START = (None, TaskInstanceState.SCHEDULED, TaskInstanceState.UP_FOR_RETRY)
 
 
 def _label(ti: TaskInstance | XComModel | Fields) -> str:

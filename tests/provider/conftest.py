@@ -16,7 +16,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Sandbox
-from airflow_provider_census.sync import Template, Watermark
+from airflow_provider_census.sync import Constant, Template, Watermark
 
 
 class Warehouse:
@@ -27,11 +27,16 @@ class Warehouse:
         self._db = sqlite3.connect(path)
         self._db.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, plan TEXT, moved INTEGER)")
 
-    def put(self, *ids: int, email: str = "user-{}@example.com", plan: str = "free") -> None:
+    def put(self, *ids: int, email: str = "user-{}@example.com", plan: str | None = "free") -> None:
         """Insert users, or change those that are there."""
         (moved,) = self._db.execute("SELECT coalesce(max(moved), 0) FROM users").fetchone()
         rows = [(id, email.format(id), plan, moved + n) for n, id in enumerate(ids, 1)]
         self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", rows)
+        self._db.commit()
+
+    def level(self) -> None:
+        """Let all users have changed at one and the same time."""
+        self._db.execute("UPDATE users SET moved = 1")
         self._db.commit()
 
     def close(self) -> None:
@@ -95,6 +100,16 @@ MESSAGES: dict[str, Any] = {
 }
 
 
+EVENTS: dict[str, Any] = {
+    **USERS,
+    "task_id": "events",
+    "destination_object": "event",
+    "behavior": "send",
+    "sync_key": {"event_id": "id"},
+    "mapping": {"external_id": "id", "name": Constant("changed"), "time": Constant("2026-01-01T00:00:00Z")},
+}
+
+
 @pytest.fixture
 def users(make_dag: Callable[..., DAG]) -> Callable[..., DAG]:
     """A function that returns a DAG that syncs the users into Braze; arguments of the operator may follow."""
@@ -102,6 +117,18 @@ def users(make_dag: Callable[..., DAG]) -> Callable[..., DAG]:
     def make(**settings: Any) -> DAG:
         with make_dag() as dag:
             CensusSyncOperator(**{**USERS, **settings})
+        return dag
+
+    return make
+
+
+@pytest.fixture
+def events(make_dag: Callable[..., DAG]) -> Callable[..., DAG]:
+    """A function that returns a DAG that sends the users as events to Braze, which doubles what is sent twice."""
+
+    def make(**settings: Any) -> DAG:
+        with make_dag() as dag:
+            CensusSyncOperator(**{**EVENTS, **settings})
         return dag
 
     return make
