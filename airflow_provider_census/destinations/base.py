@@ -114,7 +114,7 @@ class Destination(abc.ABC):
         self.object = self.object_type(object)
         if behavior not in self.object.behaviors:
             raise ConfigError.unknown(
-                "behavior", behavior, self.object.behaviors, where=f"for {self.name} {self.object.name}"
+                "behavior", behavior.value, self.object.behaviors, where=f"for {self.name} {self.object.name}"
             )
         self.behavior = behavior
         self.options = dict(options or {})
