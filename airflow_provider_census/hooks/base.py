@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -189,7 +190,7 @@ def destination_hook(conn_id: str, *, rate_share: float = 1.0) -> DestinationHoo
 def _plan(records: list[Mapping[str, Any]], destination: Destination) -> Iterable[Operation | RowResult]:
     """Yield an operation per record, or why there is none."""
     name = destination.identifier.name
-    ids = [_id(at, record.get(name), destination) for at, record in enumerate(records)]
+    ids = [_id(record.get(name), destination) for record in records]
     copies = Counter(ids)
     for record, id in zip(records, ids, strict=True):
         if not id.strip():
@@ -200,9 +201,10 @@ def _plan(records: list[Mapping[str, Any]], destination: Destination) -> Iterabl
             yield _operation(record, id, destination)
 
 
-def _id(at: int, key: Any, destination: Destination) -> str:
+def _id(key: Any, destination: Destination) -> str:
     if key is None:
-        return str(at) if destination.behavior.adds else ""
+        # Of its own: where the API removes duplicates by it, the same content tomorrow is none.
+        return uuid.uuid4().hex if destination.behavior.adds else ""
     try:
         return destination.identifier.normalise(key_text(key))
     except ValueError:
