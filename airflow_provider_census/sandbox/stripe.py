@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -61,6 +61,8 @@ class StripeSandbox(SandboxApi):
         """Whether search goes on to show deleted customers, as reported (github stripe/stripe-node#2692)."""
         self.forget_after_s = 24 * 3600.0
         """How long idempotency keys are remembered."""
+        self.break_creation: Literal["", "before", "after"] = ""
+        """Lets the next creation fail with 500, before or behind the work; that is recorded like any answer."""
         self._indexed: dict[str, list[tuple[float, Customer]]] = {}
         self._recorded: dict[str, _Recorded] = {}
         self._numbers = itertools.count(1)
@@ -203,7 +205,11 @@ class StripeSandbox(SandboxApi):
         wire.check(fields)
         customer = self._new()
         wire.merge(customer, fields)
-        self._keep(customer, at=time.time())
+        broken, self.break_creation = self.break_creation, ""
+        if broken != "before":
+            self._keep(customer, at=time.time())
+        if broken:
+            raise Refusal(500, "An unknown error occurred", type="api_error")
         return customer
 
     def _update(self, customer: Customer, fields: dict[str, Any]) -> Customer:
