@@ -16,7 +16,7 @@ _MEANINGS = {
     "compliance state": "only the person can subscribe again; status 'pending' sends them the question",
     "permanently deleted": "no API brings it back; the person has to use a form of Mailchimp's",
     "forgotten": "no API brings it back; the person has to use a form of Mailchimp's",
-    "cleaned": "mail to this address bounced",
+    'status is "cleaned': "mail to this address bounced",
     "already a list member": "another member has this address",
 }
 

@@ -87,7 +87,10 @@ class Members:
             if not self.unarchive:
                 return _ARCHIVED
             status, outcome = payload["status_if_new"], Outcome.UPDATED
-            answer = yield from ask(self._write("PATCH", self.path(email), {"status": status}), "email_address")
+            # Not PATCH: that takes all statuses but transactional.
+            answer = yield from ask(
+                self._write("PUT", self.path(email), {**payload, "status": status}), "email_address"
+            )
         return (yield from self._finish(email, answer, tags, RowResult(outcome), status))
 
     def update(self, email: str, payload: Payload, tags: Tags) -> Exchange[RowResult]:

@@ -47,7 +47,7 @@ class Mailchimp(Destination):
     objects = (
         ObjectType(
             name="member",
-            behaviors=(_U, _UO, _C, _D),
+            behaviors=(_U, _UO, _C, _D, Behavior.MIRROR),
             identifiers=(Identifier("email", lower=True),),
             fields=(
                 *("status", "status_if_new", "merge_fields.*", "tags", "language", "vip", "email_type", "interests.*"),
