@@ -92,6 +92,8 @@ class Destination(abc.ABC):
     rates: ClassVar[tuple[Rate, ...]]
     concurrency: int = 16
     """Requests in flight at the most; an instance may have fewer. 1 keeps the order of the rows."""
+    timeout_s: ClassVar[tuple[float, float]] = (10.0, 30.0)
+    """How long connecting may take, and how long the API may take to answer before the answer counts as lost."""
     max_record_bytes: ClassVar[int] = 100_000
     """The encoded size of one record the API takes."""
     common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)

@@ -61,6 +61,8 @@ class Mailchimp(Destination):
     rates = (Rate("requests", 200, 1),)
     # Docs "Marketing API conventions": simultaneous connections of one key, those of other programs included.
     concurrency = 10
+    # Same page: calls are cut off after 120 seconds, and one with 500 members may well need more than the usual 30.
+    timeout_s = (10.0, 120.0)
 
     def __init__(
         self,

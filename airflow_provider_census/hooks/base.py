@@ -163,7 +163,7 @@ class DestinationHook(BaseHook):
         for secret in endpoint.secrets:
             mask_secret(secret)
         limiter = Limiter(cls.rates, share=self.rate_share)
-        return Client(endpoint, limiter, judge=cls.judge, throttle=cls.throttle)
+        return Client(endpoint, limiter, judge=cls.judge, throttle=cls.throttle, timeout_s=cls.timeout_s)
 
 
 def destination_hook(conn_id: str, *, rate_share: float = 1.0) -> DestinationHook:
