@@ -124,21 +124,29 @@ class CensusSyncOperator(BaseOperator):
         self.sync_id = sync_id
         self._client: Client | None = None
         self._check_declaration()
+        if isinstance(self.delta, Watermark) and self.delta.state == "asset":
+            if not sync_id:
+                raise ConfigError("state='asset' needs a sync_id: the asset is named by it")
+            from airflow_provider_census.state.asset import state_asset
+
+            self.inlets = [*self.inlets, state_asset(sync_id)]
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the sync once and return its result."""
         # Imported here: parsing a DAG needs none of it.
         from airflow_provider_census.sources.dbapi import DbApiSource
+        from airflow_provider_census.state import open_store
         from airflow_provider_census.state.xcom import XComStore
         from airflow_provider_census.sync.run import run_sync
 
         ti = context["ti"]
         sync_id = self._identity(ti)
-        store = XComStore(context, sync_id)
-        store.recover()
+        xcom = XComStore(context, sync_id)
+        xcom.recover()
         try:
             self._check_declaration()
             sync = self._resolve(sync_id)
+            store = open_store(self.delta, context, xcom, sync_id)
             source = DbApiSource.of(self.source_conn_id)
         except CensusError as error:
             raise AirflowFailException(str(error)) from None
@@ -157,7 +165,8 @@ class CensusSyncOperator(BaseOperator):
         if isinstance(failure, _FINAL):
             raise AirflowFailException(str(failure)) from None
         left = result.tally.counts[Outcome.SENT] + result.tally.counts[Outcome.UNCERTAIN]
-        if sync.destination.behavior.adds and left and not store.survives_retries:
+        remembered = store.survives_retries or isinstance(self.delta, Snapshot)
+        if sync.destination.behavior.adds and left and not remembered:
             raise AirflowFailException(
                 f"{failure}. Not retried: before Airflow 3.3 a retry does not know what this try has sent and would "
                 f"send it again; the next run continues behind it"

@@ -48,6 +48,8 @@ class XComStore:
         self._task_store: Any = context.get("task_state_store")
         self._others: Mapping[str, Mapping[str, str | None]] = {}
         self._found_any = False
+        #: Where the states that are not kept in XCom are kept; known once loaded.
+        self.pointers: set[str] = set()
 
     @property
     def survives_retries(self) -> bool:
@@ -64,10 +66,11 @@ class XComStore:
         if checkpoint:
             self._ti.xcom_push(key=KEY, value=checkpoint)
 
-    def load(self) -> State | None:
+    def load(self, *, kept_elsewhere: bool = False) -> State | None:
         """
         Return the newest state any run has saved.
 
+        :param kept_elsewhere: whether the sync keeps its state elsewhere now.
         :raises Busy: another run of the same sync is under way.
         :raises StateError: what is there cannot be told to be the state of this sync.
         """
@@ -82,7 +85,13 @@ class XComStore:
         self._found_any = bool(values)
         own = [value for value in values if value["sync_id"] == self._sync_id]
         self._refuse_shared_identity(own)
-        return newest(own)
+        self.pointers = {str(value["kept_in"]) for value in own if "kept_in" in value}
+        if self.pointers and not kept_elsewhere:
+            raise StateError(
+                f"the state of this sync is kept in {', '.join(sorted(self.pointers))}; say so in the delta's state, "
+                f"or delete its XCom values {KEY!r} to start over"
+            )
+        return newest(value for value in own if "kept_in" not in value)
 
     def lost(self) -> bool:
         """Return whether the task has succeeded in an earlier run, and no run left a state."""
@@ -98,6 +107,13 @@ class XComStore:
             # First, as the next to read after a crash is the retry.
             self._task_store.set(KEY, value, retention=NEVER_EXPIRE)
         self._ti.xcom_push(key=KEY, value=value)
+
+    def point(self, state: State, kept_in: str) -> None:
+        """Leave word of a state that is kept elsewhere."""
+        value = state.to_json()
+        shown = {name: value[name] for name in ("version", "sequence", "target", "mapping", "watermark")}
+        own = {"run_id": self._ti.run_id, "sync_id": self._sync_id, "map_index": self._map_index}
+        self._ti.xcom_push(key=KEY, value={**shown, **own, "kept_in": kept_in})
 
     def _checkpoint(self) -> Any:
         return None if self._task_store is None else self._task_store.get(KEY)

@@ -43,7 +43,8 @@ class Watermark:
     :param on_null: rows whose cursor is NULL are ``invalid``, ``include``d in every run, or ``exclude``d.
     :param on_missing: when earlier runs were there but their state is gone: ``full`` refresh, start ``now``, ``fail``.
     :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled.
-    :param state: where the state lives: ``auto`` or ``xcom``.
+    :param state: where the state lives: ``auto`` and ``xcom`` keep it in XCom, ``asset`` in Airflow's asset state store
+        (3.3 or later; the sync then needs a ``sync_id``), any other name is a connection: a table there.
     """
 
     column: str
@@ -63,7 +64,8 @@ class Watermark:
         _one_of("Watermark on_null", self.on_null, ("invalid", "include", "exclude"))
         _one_of("Watermark on_missing", self.on_missing, ("full", "now", "fail"))
         _one_of("Watermark baseline", self.baseline, ("send", "skip"))
-        _one_of("Watermark state", self.state, ("auto", "xcom"))
+        if not isinstance(self.state, str) or not self.state.strip():
+            raise ConfigError("Watermark state must be 'auto', 'xcom', 'asset' or a connection id")
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class ModelSql:
 
     def probe(self) -> Query:
         """Return a query that has the model's columns and no row; running it also checks the author's syntax."""
-        return self._compose("SELECT * FROM ", *self._model(), " WHERE 1 = 0")
+        return self.compose("SELECT * FROM ", *self._model(), " WHERE 1 = 0")
 
     def rows(
         self,
@@ -166,7 +166,7 @@ class ModelSql:
 
     def highest(self, cursor: str) -> Query:
         """Return a query for the highest value of ``cursor``; NULL for a model without one."""
-        return self._compose(f"SELECT MAX({self.quote(cursor)}) FROM ", *self._model())
+        return self.compose(f"SELECT MAX({self.quote(cursor)}) FROM ", *self._model())
 
     def quote(self, name: str) -> str:
         """Return ``name`` as an identifier."""
@@ -174,7 +174,7 @@ class ModelSql:
 
     def _read(self, key: str, lower: bool, *clauses: str | Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
-        return self._compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
+        return self.compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
 
     def _same(self, key: str, lower: bool) -> str:
         """Return an expression that is equal for keys the destination holds for one."""
@@ -188,7 +188,8 @@ class ModelSql:
         # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
         return ("(\n", None, f"\n) {_ALIAS}")
 
-    def _compose(self, *parts: str | Bound | None) -> Query:
+    def compose(self, *parts: str | Bound | None) -> Query:
+        """Return a statement made of text, bound values, and the author's text where None stands."""
         bound = [part.value for part in parts if isinstance(part, Bound)]
         ours = {f"census_{number}": value for number, value in enumerate(bound)}
         names = iter(ours)
@@ -214,6 +215,11 @@ class ModelSql:
         if self._marker is not None:
             return (*given, *bound)
         return {**dict(given), **ours}
+
+
+def bind(*parts: str | Bound, dialect: str, paramstyle: str) -> Query:
+    """Return a statement that has nothing to do with a model."""
+    return ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle).compose(*parts)
 
 
 def check_columns(columns: Sequence[str]) -> None:

@@ -100,19 +100,19 @@ class SnapshotSql(ModelSql):
             for at, value in enumerate(row):
                 values += [", "] * (at > 0) + [Bound(value)]
             values.append(")")
-        yield self._compose(*values)
+        yield self.compose(*values)
 
     def forget(self, keys: Sequence[str]) -> Iterator[Query]:
         """Return the statement that drops ``keys`` from the snapshot."""
         listed: list[str | Bound] = []
         for number, key in enumerate(keys):
             listed += [", "] * (number > 0) + [Bound(key)]
-        yield self._compose(f"DELETE FROM {self._table} WHERE sync_key IN (", *listed, ")")
+        yield self.compose(f"DELETE FROM {self._table} WHERE sync_key IN (", *listed, ")")
 
     def baseline(self) -> Query:
         """Return the statement that takes every row of the model as settled, without sending it (a baseline)."""
         record_id = self._same(self._key, self._lower) if self._lower else self._key_text()
-        return self._compose(
+        return self.compose(
             f"INSERT INTO {self._table} ({', '.join(_COLUMNS)}) "
             f"SELECT {self._key_text()}, {record_id}, {self._digest()}, 0 FROM ",
             *self._model(),
@@ -132,7 +132,7 @@ class SnapshotSql(ModelSql):
         """
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(self._key, self._lower)}) AS {COPIES}"
         where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR p.digest <> m.{DIGEST}"
-        return self._compose(
+        return self.compose(
             f"SELECT m.* FROM (SELECT census_model.*, {copies}, {self._key_text()} AS {KEY}, "
             f"{self._digest()} AS {DIGEST} FROM ",
             *self._model(),
@@ -147,7 +147,7 @@ class SnapshotSql(ModelSql):
         A record whose key is only written in another way now is still there.
         """
         what = "COUNT(*)" if count else "r.sync_key, r.record_id"
-        return self._compose(
+        return self.compose(
             f"SELECT {what} FROM (SELECT p.sync_key, p.record_id, p.sent, "
             f"MAX(CASE WHEN m.{KEY} IS NULL THEN 0 ELSE 1 END) OVER (PARTITION BY p.record_id) AS present "
             f"FROM {self._table} p LEFT JOIN (SELECT {self._key_text()} AS {KEY} FROM ",
@@ -157,7 +157,7 @@ class SnapshotSql(ModelSql):
 
     def any_row(self) -> Query:
         """Return a query that tells whether the model has rows at all."""
-        return self._compose("SELECT COUNT(*) FROM ", *self._model())
+        return self.compose("SELECT COUNT(*) FROM ", *self._model())
 
     def _key_text(self) -> str:
         return exp.cast(exp.column(self._key, quoted=True), "text").sql(self._dialect)

@@ -1,0 +1,75 @@
+"""
+The state of a sync in a table: for states too large for XCom, and for metadata databases that are cleaned often.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlglot import exp
+
+from airflow_provider_census.errors import Busy
+from airflow_provider_census.sources.dbapi import DbApiSource
+from airflow_provider_census.sync.model import Bound, Query, bind
+from airflow_provider_census.sync.state import State
+
+TABLE = "census_state"
+
+_ID_TYPES = {"mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "tsql": "NVARCHAR(440)"}
+
+
+class TableKeeper:
+    """
+    The state of one sync as a row of :data:`TABLE`.
+
+    :param conn_id: connection to the database; it needs the right to make the table and to write it.
+    """
+
+    def __init__(self, sync_id: str, conn_id: str) -> None:
+        self.name = f"table {TABLE} of connection {conn_id}"
+        self._sync_id = sync_id
+        self._source = DbApiSource.of(conn_id)
+        self._sequence: int | None = None
+
+    def read(self) -> Any:
+        """Return what was kept last, None if nothing was."""
+        self._source.write([self._create()])
+        row = self._row()
+        self._sequence = row[0] if row else None
+        return json.loads(row[1]) if row else None
+
+    def write(self, state: State) -> None:
+        """
+        Keep ``state``.
+
+        :raises Busy: somebody else has written the row since it was read.
+        """
+        row = self._row()
+        if (row[0] if row else None) != self._sequence:
+            raise Busy("another run of this sync has saved its state meanwhile; this one stops")
+        text = json.dumps(state.to_json())
+        values = (Bound(self._sync_id), ", ", Bound(state.sequence), ", ", Bound(text), ")")
+        self._source.write(
+            [
+                self._query(f"DELETE FROM {TABLE} WHERE sync_id = ", Bound(self._sync_id)),
+                self._query(f"INSERT INTO {TABLE} (sync_id, sequence, value) VALUES (", *values),
+            ]
+        )
+        self._sequence = state.sequence
+
+    def _create(self) -> Query:
+        dialect = self._source.dialect
+        text = exp.DataType.build("text").sql(dialect)
+        columns = f"sync_id {_ID_TYPES.get(dialect, text)} NOT NULL, sequence BIGINT, value {text}"
+        if dialect == "tsql":
+            return Query(f"IF OBJECT_ID(N'{TABLE}', N'U') IS NULL CREATE TABLE {TABLE} ({columns})")
+        return Query(f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns})")
+
+    def _row(self) -> tuple[int, str] | None:
+        query = self._query(f"SELECT sequence, value FROM {TABLE} WHERE sync_id = ", Bound(self._sync_id))
+        rows = [row for batch in self._source.stream(query) for row in batch]
+        return (int(rows[0][0]), rows[0][1]) if rows else None
+
+    def _query(self, *parts: str | Bound) -> Query:
+        return bind(*parts, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
