@@ -8,6 +8,7 @@ back while the API asks for a pause.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -60,17 +61,17 @@ class _Bucket:
 
     def set_count(self, count: float) -> None:
         allowed = max(count * self.share, 1e-9)
-        burst = int(allowed * _BURST)
+        self.burst = int(allowed * _BURST)
         self.count = count
-        self.spread = allowed - burst
+        self.spread = allowed - self.burst
         self.interval_s = self.per_s / self.spread
-        self.burst_s = burst * self.interval_s
 
     def reserve(self, cost: float, now: float) -> float:
         """Take ``cost`` and return the time at which it may be used."""
-        start = max(self.drained_at, now - self.burst_s, self.blocked_until)
         # A cost is used at once, so a window must hold a whole number of them.
-        self.drained_at = start + self.per_s / (self.spread // cost or self.spread / cost)
+        interval_s = self.per_s / (self.spread // cost or self.spread / cost)
+        start = max(self.drained_at, now - self.burst // cost * interval_s, self.blocked_until)
+        self.drained_at = start + interval_s
         return max(start, now)
 
 
@@ -121,7 +122,7 @@ class Limiter:
             bucket = self._buckets.get(name or self._default)
             if bucket is None:
                 return
-            if throttle.count is not None and throttle.count > 0 and throttle.count != bucket.count:
+            if throttle.count is not None and 0 < throttle.count < math.inf and throttle.count != bucket.count:
                 bucket.set_count(throttle.count)
         if throttle.remaining is not None and throttle.remaining <= 0 and throttle.reset_s is not None:
             self.pause(name, throttle.reset_s)

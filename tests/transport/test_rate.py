@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.slept.append(seconds)
+        # A hair more, as clocks do: sleeping the rest exactly may round to nothing.
+        self.now += seconds + 1e-9
+
+
+def limiter(*rates: Rate, share: float = 1.0) -> tuple[Limiter, Clock]:
+    clock = Clock()
+    return Limiter(rates, share=share, clock=clock, sleep=clock.sleep), clock
+
+
+def grants(limit: Limiter, clock: Clock, count: int, cost: float = 1, pause_s: float = 0) -> list[float]:
+    times = []
+    for _ in range(count):
+        clock.now += pause_s
+        limit.acquire("a", cost)
+        times.append(clock.now)
+    return times
+
+
+def busiest(times: list[float], per_s: float, cost: float = 1) -> float:
+    """Return the most that falls into any window of ``per_s``, wherever it starts."""
+    # The limit may be used up to the last moment of a window: floats must not decide to which one that belongs.
+    return cost * max(sum(start <= t < start + per_s - 1e-6 for t in times) for start in times)
+
+
+@settings(deadline=None, max_examples=80, database=None)
+@given(
+    count=st.integers(1, 400),
+    per_s=st.sampled_from([0.5, 1.0, 3.0, 60.0]),
+    share=st.sampled_from([1.0, 0.5, 0.91, 0.1]),
+    cost=st.integers(1, 20),
+    pause_s=st.sampled_from([0, 0.01, 0.7]),
+)
+def test_no_window_ever_holds_more_than_the_share_of_the_limit(
+    count: int, per_s: float, share: float, cost: int, pause_s: float
+) -> None:
+    limit, clock = limiter(Rate("a", count, per_s), share=share)
+    clock.now += 500  # a long time without a request saves up no more than the burst
+    times = grants(limit, clock, min(2 * count, 120), cost, pause_s)
+    # A single request may cost more than the share; then they come one by one.
+    assert busiest(times, per_s, cost) <= max(count * share, cost) + 1e-6
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(1.0, 10), (0.5, 20), (0.25, 40)])
+def test_the_limit_is_used_up_to_its_share(share: float, seconds: float) -> None:
+    limit, clock = limiter(Rate("a", 100, 1), share=share)
+    times = grants(limit, clock, 1_000)
+    assert seconds * 0.95 <= times[-1] - times[0] <= seconds * 1.06
+
+
+def test_requests_that_cost_more_come_less_often() -> None:
+    limit, clock = limiter(Rate("a", 100, 1))
+    times = grants(limit, clock, 41, cost=10)
+    assert times[-1] - times[0] == pytest.approx(40 / 9, rel=0.05)
+
+
+def test_a_burst_after_a_rest_is_small() -> None:
+    limit, clock = limiter(Rate("a", 1_000, 10))
+    clock.now += 10_000
+    times = grants(limit, clock, 100)
+    assert sum(t == times[0] for t in times) in (20, 21)
+
+
+def test_rates_are_counted_apart_and_the_first_is_the_default() -> None:
+    limit, clock = limiter(Rate("a", 1, 10), Rate("b", 1, 10))
+    for name in ("", "b"):
+        limit.acquire(name)
+    assert clock.slept == []
+    limit.acquire("a")
+    assert sum(clock.slept) == pytest.approx(10)
+    limit.acquire("no such rate")
+    assert len(clock.slept) == 1
+    Limiter([]).acquire()
+
+
+def test_a_pause_holds_everything_of_its_rate_back() -> None:
+    limit, clock = limiter(Rate("a", 1_000, 1), Rate("b", 1_000, 1))
+    limit.pause("a", 30)
+    limit.acquire("b")
+    assert clock.slept == []
+    limit.acquire("a")
+    assert sum(clock.slept) == pytest.approx(30)
+    limit.pause("a", 5)
+    limit.pause("a", 1)
+    limit.acquire("a")
+    assert sum(clock.slept) == pytest.approx(35)
+
+
+def test_a_pause_is_never_longer_than_an_hour() -> None:
+    limit, clock = limiter(Rate("a", 10, 1))
+    limit.learn("a", Throttle(remaining=0, reset_s=1.7e9))
+    limit.acquire("a")
+    assert sum(clock.slept) == pytest.approx(3_600)
+
+
+def test_those_who_wait_while_a_pause_begins_do_not_all_go_when_it_ends() -> None:
+    limit = Limiter([Rate("a", 20, 2.0)])
+    started = threading.Barrier(13)
+    times: list[float] = []
+
+    def request() -> None:
+        started.wait()
+        limit.acquire("a")
+        times.append(limit._clock())
+
+    threads = [threading.Thread(target=request) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    started.wait()
+    limit.pause("a", 0.4)
+    for thread in threads:
+        thread.join()
+    late = sorted(times)[-8:]
+    assert all(b - a > 0.05 for a, b in itertools.pairwise(late)), "they must be spread"
+
+
+def test_headers_correct_the_limit() -> None:
+    limit, clock = limiter(Rate("a", 10, 1))
+    assert limit.per_second("a") == 10
+    limit.learn("a", Throttle(count=200))
+    assert limit.per_second("a") == pytest.approx(196)
+    limit.learn("a", Throttle(count=0))
+    limit.learn("a", Throttle())
+    limit.learn("no such rate", Throttle(count=5, remaining=0, reset_s=5))
+    assert limit.per_second("a") == pytest.approx(196)
+    limit.learn("a", Throttle(remaining=5, reset_s=30))
+    limit.acquire("a")
+    assert clock.slept == []
+    limit.learn("a", Throttle(remaining=0, reset_s=30))
+    limit.acquire("a")
+    assert sum(clock.slept) == pytest.approx(30)
+
+
+def test_a_learned_limit_is_shared_too() -> None:
+    limit, _ = limiter(Rate("a", 10, 1), share=0.5)
+    limit.learn("a", Throttle(count=40))
+    assert limit.per_second("a") == 20
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -5.0])
+def test_headers_that_are_no_numbers_change_nothing(garbage: float) -> None:
+    limit, clock = limiter(Rate("a", 10, 1))
+    limit.learn("a", Throttle(count=garbage))
+    limit.learn("a", Throttle(remaining=0, reset_s=-5.0 if garbage > 0 else garbage))
+    limit.acquire("a")
+    assert clock.slept == []
+    assert limit.per_second("a") == 10
+
+
+def test_the_slowest_rate_decides_an_estimate() -> None:
+    limit, _ = limiter(Rate("a", 10, 1), Rate("b", 1, 60))
+    assert limit.seconds({"": 100}) == 10
+    assert limit.seconds({"a": 100, "b": 2, "no such rate": 9}) == 120
+    assert limit.seconds({}) == 0
+    assert limit.per_second("no such rate") is None
