@@ -412,7 +412,7 @@ class TestBatches:
         destination = bind(CREATE, client)
         operations = [operation(CREATE, f"user{n}@example.com", status="subscribed") for n in range(501)]
         assert {r.outcome for r in many(client, destination, *operations)} == {Outcome.CREATED}
-        assert [len(call.json["members"]) for call in sandbox.calls("mailchimp", "POST")] == [500, 1]
+        assert sorted(len(call.json["members"]) for call in sandbox.calls("mailchimp", "POST")) == [1, 500]
         assert len(audience.members) == 501
 
 
