@@ -192,6 +192,7 @@ class CensusSyncOperator(BaseOperator):
     def _resolve(self, sync_id: str) -> Sync:
         """Return the sync with all templates rendered and all names looked up."""
         from airflow_provider_census.hooks.base import destination_hook
+        from airflow_provider_census.sources.dbapi import DbApiSource
         from airflow_provider_census.sync.model import Model
         from airflow_provider_census.sync.run import Sync
 
@@ -201,6 +202,7 @@ class CensusSyncOperator(BaseOperator):
             self.destination_object, parse_behavior(self.behavior), identifier, self.options, sync_id=sync_id
         )
         self._client = hook.get_conn()
+        snapshot_conn_id = self.delta.conn_id if isinstance(self.delta, Snapshot) else None
         return Sync(
             model=Model(self.sql, self.parameters),
             destination=destination,
@@ -211,6 +213,7 @@ class CensusSyncOperator(BaseOperator):
             max_rejected=parse_limit("max_rejected", self.max_rejected),
             max_deletes=parse_limit("max_deletes", self.max_deletes),
             allow_empty=_flag("allow_empty", self.allow_empty),
+            snapshot_database=DbApiSource.of(snapshot_conn_id) if snapshot_conn_id else None,
             dry_run=_flag("dry_run", cast("bool | str", self.dry_run)),
             full_refresh=_flag("full_refresh", self.full_refresh),
         )

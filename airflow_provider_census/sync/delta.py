@@ -74,13 +74,16 @@ class Snapshot:
     Every run compares the mapped columns with what the destination last accepted, in SQL, and reads what differs.
 
     Sees changes without a timestamp column, and rows that are gone. What arrived is kept as a digest per record, in a
-    table of the source: the source connection needs the right to create and write it.
+    table of the source or of the database ``conn_id`` names: that connection needs the right to create and write it.
 
+    :param conn_id: database of the snapshot; None for the source. Elsewhere, keys and digests of the whole model are
+        staged there in every run.
     :param schema: where the table is made; None for the connection's own. Made if missing.
     :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled. Rows that were
         skipped are never deleted by a mirror.
     """
 
+    conn_id: str | None = None
     schema: str | None = None
     baseline: str = "send"
 

@@ -188,6 +188,16 @@ class ModelSql:
         # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
         return ("(\n", None, f"\n) {_ALIAS}")
 
+    def values(self, head: str, rows: Sequence[Sequence[Any]]) -> Query:
+        """Return the statement ``head`` with ``rows`` behind it, bound."""
+        parts: list[str | Bound] = [head]
+        for number, row in enumerate(rows):
+            parts.append("(" if number == 0 else ", (")
+            for at, value in enumerate(row):
+                parts += [", "] * (at > 0) + [Bound(value)]
+            parts.append(")")
+        return self.compose(*parts)
+
     def compose(self, *parts: str | Bound | None) -> Query:
         """Return a statement made of text, bound values, and the author's text where None stands."""
         bound = [part.value for part in parts if isinstance(part, Bound)]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
@@ -27,11 +27,12 @@ from airflow_provider_census.sync.model import (
     check_columns,
     resolve_column,
 )
+from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
-from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges, open_snapshot
+from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
 from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
@@ -46,6 +47,7 @@ class Sync:
 
     :param key_column: model column of the sync key; the destination is bound to its identifier.
     :param max_invalid: rows (int), share of the rows tried (float) or None for no limit; so is ``max_rejected``.
+    :param snapshot_database: where a snapshot lives if not in the source.
     :param max_deletes: the same under mirror, of the records this sync has sent; ``allow_empty`` lets it delete all.
     """
 
@@ -58,6 +60,7 @@ class Sync:
     max_rejected: Limit = 0
     max_deletes: Limit = 0.1
     allow_empty: bool = False
+    snapshot_database: Database | None = None
     dry_run: bool = False
     full_refresh: bool = False
 
@@ -131,7 +134,8 @@ class _Run:
         if isinstance(sync.delta, Snapshot):
             self._changes = open_snapshot(
                 sync.delta,
-                cast("Database", self._source),
+                self._source,
+                sync.snapshot_database,
                 sync.model,
                 self._mapper,
                 destination,

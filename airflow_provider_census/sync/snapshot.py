@@ -41,6 +41,11 @@ def table_name(sync_id: str, target: str) -> str:
     return f"census_{slug}_{mark}"
 
 
+def table_type(dialect: str) -> str:
+    """Return the type of a column that holds text and is compared exactly."""
+    return _TEXT_TYPES.get(dialect) or exp.DataType.build("text").sql(dialect)
+
+
 class SnapshotSql(ModelSql):
     """
     The queries about one model and its snapshot, both in one database.
@@ -79,7 +84,7 @@ class SnapshotSql(ModelSql):
         if self._schema:
             schema = exp.Create(this=exp.table_(self._schema, quoted=True), kind="SCHEMA", exists=True)
             yield Query(schema.sql(self._dialect))
-        text = _TEXT_TYPES.get(self._dialect) or exp.DataType.build("text").sql(self._dialect)
+        text = table_type(self._dialect)
         primary = " NOT NULL PRIMARY KEY" if self._dialect in _WITH_PRIMARY_KEY else ""
         columns = f"sync_key {text}{primary}, record_id {text}, digest {text}, sent INT"
         if self._dialect == "tsql":
@@ -94,13 +99,7 @@ class SnapshotSql(ModelSql):
     def put(self, rows: Sequence[tuple[str, str, str, int]]) -> Iterator[Query]:
         """Return the statements that record ``rows`` (key, record id, digest, sent) as arrived."""
         yield from self.forget([row[0] for row in rows])
-        values: list[str | Bound] = [f"INSERT INTO {self._table} ({', '.join(_COLUMNS)}) VALUES "]
-        for number, row in enumerate(rows):
-            values.append("(" if number == 0 else ", (")
-            for at, value in enumerate(row):
-                values += [", "] * (at > 0) + [Bound(value)]
-            values.append(")")
-        yield self.compose(*values)
+        yield self.values(f"INSERT INTO {self._table} ({', '.join(_COLUMNS)}) VALUES ", rows)
 
     def forget(self, keys: Sequence[str]) -> Iterator[Query]:
         """Return the statement that drops ``keys`` from the snapshot."""
@@ -114,9 +113,9 @@ class SnapshotSql(ModelSql):
         record_id = self._same(self._key, self._lower) if self._lower else self._key_text()
         return self.compose(
             f"INSERT INTO {self._table} ({', '.join(_COLUMNS)}) "
-            f"SELECT {self._key_text()}, {record_id}, {self._digest()}, 0 FROM ",
+            f"SELECT {self._key_text()}, MIN({record_id}), MIN({self._digest()}), 0 FROM ",
             *self._model(),
-            f" WHERE {self.quote(self._key)} IS NOT NULL",
+            f" WHERE {self.quote(self._key)} IS NOT NULL GROUP BY {self._key_text()}",
         )
 
     # --- the comparison --------------------------------------------------------------------------------------------
@@ -139,6 +138,14 @@ class SnapshotSql(ModelSql):
             f") m LEFT JOIN {self._table} p ON p.sync_key = m.{KEY}",
             "" if everything else f" WHERE {where} OR m.{COPIES} > 1",
         )
+
+    def digests(self) -> Query:
+        """Return a query for the key and the digest of every row."""
+        return self.compose(f"SELECT {self._key_text()} AS {KEY}, {self._digest()} AS {DIGEST} FROM ", *self._model())
+
+    def keyed(self) -> Query:
+        """Return a query for the rows of the model, each with :data:`KEY` behind it."""
+        return self.compose(f"SELECT census_model.*, {self._key_text()} AS {KEY} FROM ", *self._model())
 
     def removed(self, *, count: bool = False) -> Query:
         """

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.errors import ConfigError, GuardTripped
-from airflow_provider_census.sync.delta import Snapshot
-from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import Model, Query, Source
+from airflow_provider_census.errors import GuardTripped
+from airflow_provider_census.sync.model import Query, Source
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
-from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 _FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY, Behavior.DELETE)
-_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
 _SENT = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT)
 
 
@@ -65,7 +61,7 @@ class SnapshotChanges:
         self._sql = sql
         self._before = before
         self._key_at = key_at
-        self._behavior = behavior
+        self._only_new = behavior in _ONLY_NEW
         self._everything = everything
         self._hold = hold_uncertain
         self._keep = keep
@@ -77,11 +73,9 @@ class SnapshotChanges:
 
     def read(self) -> Iterator[Change]:
         """Yield the rows to send, first read to the end: the table they are compared with changes meanwhile."""
-        if self._skip:
-            if self._keep:
-                self._database.write([self._sql.baseline()])
+        if self._settle_baseline():
             return
-        query = self._sql.changed(only_new=self._behavior in _ONLY_NEW, everything=self._everything)
+        query = self._sql.changed(only_new=self._only_new, everything=self._everything)
         with tempfile.TemporaryFile() as spool:
             batches = 0
             for batch in self._database.stream(query):
@@ -92,6 +86,14 @@ class SnapshotChanges:
                 for row in pickle.load(spool):
                     *row, key, digest = row
                     yield Change(row, row[self._key_at], snapshot=(key, digest))
+
+    def _settle_baseline(self) -> bool:
+        """Take what is there as settled, if this is the first run and asked for; return whether it was."""
+        if not self._skip or self._one(self._sql.known())[0]:
+            return False
+        if self._keep:
+            self._database.write([self._sql.baseline()])
+        return True
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row of the comparison is sent; it did not arrive as it is."""
@@ -165,49 +167,3 @@ class SnapshotChanges:
             self._database.write(self._sql.forget(self._gone))
         self._arrived.clear()
         self._gone.clear()
-
-
-def open_snapshot(
-    delta: Snapshot,
-    database: Database,
-    model: Model,
-    mapper: Mapper,
-    destination: Destination,
-    *,
-    columns: Sequence[str],
-    before: State | None,
-    full_refresh: bool,
-    keep: bool,
-) -> SnapshotChanges:
-    """
-    Return the rows of this run; the table of the snapshot is made where it is missing.
-
-    :param before: state of the last run, None without one.
-    """
-    if delta.schema and database.dialect == "sqlite":
-        raise ConfigError("SQLite has no schemas; leave out schema of the Snapshot")
-    target = f"{destination.name}/{destination.object_name}"
-    sql = SnapshotSql(
-        model,
-        key=mapper.key_column,
-        columns=mapper.reads,
-        salt=mapper.fingerprint if destination.behavior in _RESENT_WHEN_REMAPPED else "",
-        lower=destination.identifier.lower,
-        table=table_name(destination.sync_id, target),
-        schema=delta.schema,
-        dialect=database.dialect,
-        paramstyle=database.paramstyle,
-    )
-    database.write(sql.create())
-    now = replace(before or State(target=target), target=target, mapping=mapper.fingerprint)
-    return SnapshotChanges(
-        database,
-        sql,
-        now,
-        key_at=columns.index(mapper.key_column),
-        behavior=destination.behavior,
-        skip=(before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
-        everything=full_refresh,
-        hold_uncertain=destination.on_uncertain == "hold",
-        keep=keep,
-    )

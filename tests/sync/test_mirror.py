@@ -15,21 +15,18 @@ from tests.sync.support import Database, Duck, Lite, Rig, TinyApi, Users
 MIRROR = Behavior.MIRROR
 
 
-@pytest.fixture(params=["lite", "duck"])
-def database(request: pytest.FixtureRequest) -> Database:
-    database: Database = request.getfixturevalue(request.param)
-    return database
-
-
-@pytest.fixture
-def mirror(sandbox: Sandbox, database: Database) -> Rig:
-    """A mirror of users by their id."""
+@pytest.fixture(params=["lite", "duck", "staged"])
+def mirror(request: pytest.FixtureRequest, sandbox: Sandbox) -> Rig:
+    """A mirror of users by their id; its snapshot is beside them, or staged in another database."""
+    staged = request.param == "staged"
+    database: Database = request.getfixturevalue("lite" if staged else request.param)
     if isinstance(database, Lite):
         Users(database)
     else:
         database.execute("CREATE TABLE users (id INT, name TEXT, t INT)")
     database.execute("INSERT INTO users VALUES (?, ?, ?)", *[(i, f"n{i}", 0) for i in range(20)])
-    return Rig(sandbox, database, delta=Snapshot(), behavior=MIRROR)
+    elsewhere = request.getfixturevalue("duck") if staged else None
+    return Rig(sandbox, database, delta=Snapshot(), behavior=MIRROR, snapshot_database=elsewhere)
 
 
 def test_a_mirror_sends_what_differs_and_deletes_what_is_gone(mirror: Rig, tiny: TinyApi) -> None:

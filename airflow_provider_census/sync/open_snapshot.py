@@ -1,0 +1,88 @@
+"""
+Which comparison a :class:`~airflow_provider_census.sync.delta.Snapshot` asks for: beside the model, or elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.delta import Snapshot
+from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.model import Model, Source
+from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
+from airflow_provider_census.sync.staging import Stage, StagedChanges
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Behavior
+
+_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
+
+
+def open_snapshot(
+    delta: Snapshot,
+    source: Source,
+    elsewhere: Database | None,
+    model: Model,
+    mapper: Mapper,
+    destination: Destination,
+    *,
+    columns: Sequence[str],
+    before: State | None,
+    full_refresh: bool,
+    keep: bool,
+) -> SnapshotChanges:
+    """
+    Return the rows of this run; the table of the snapshot is made where it is missing.
+
+    :param elsewhere: the database the delta names; None for the source itself.
+    :param before: state of the last run, None without one.
+    :param keep: whether to write what arrived; a dry run does not.
+    """
+    database = elsewhere or cast("Database", source)
+    if delta.schema and database.dialect == "sqlite":
+        raise ConfigError("SQLite has no schemas; leave out schema of the Snapshot")
+    target = f"{destination.name}/{destination.object_name}"
+    name = table_name(destination.sync_id, target)
+    lower = destination.identifier.lower
+    salt = mapper.fingerprint if destination.behavior in _RESENT_WHEN_REMAPPED else ""
+    there: dict[str, Any] = {"dialect": database.dialect, "paramstyle": database.paramstyle}
+    settings: dict[str, Any] = {
+        "key_at": columns.index(mapper.key_column),
+        "behavior": destination.behavior,
+        "skip": (before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
+        "everything": full_refresh,
+        "hold_uncertain": destination.on_uncertain == "hold",
+        "keep": keep,
+    }
+    now = replace(before or State(target=target), target=target, mapping=mapper.fingerprint)
+    here = SnapshotSql(
+        model,
+        key=mapper.key_column,
+        columns=mapper.reads,
+        salt=salt,
+        lower=lower,
+        table=name,
+        schema=delta.schema,
+        dialect=source.dialect,
+        paramstyle=source.paramstyle,
+    )
+    if elsewhere is None:
+        database.write(here.create())
+        return SnapshotChanges(database, here, now, **settings)
+    stage = Stage(f"{name}_stage", schema=delta.schema, **there)
+    staged = SnapshotSql(
+        stage.model,
+        key="sync_key",
+        columns=["digest"],
+        salt="",
+        lower=lower,
+        table=name,
+        schema=delta.schema,
+        **there,
+    )
+    database.write(staged.create())
+    return StagedChanges(source, model, here, stage, database, staged, now, lower=lower, **settings)

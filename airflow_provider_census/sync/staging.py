@@ -1,0 +1,99 @@
+"""
+A snapshot in another database than the source: for sources that may only be read.
+
+Of every row of the model its key and a digest are staged beside the snapshot, nothing else. Compared there, the rows
+that differ are then read from the source by their keys.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from airflow_provider_census.sync.model import Model, ModelSql, Query, Source
+from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.snapshot import KEY, SnapshotSql, table_type
+from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+
+_STAGED_ROWS = 500
+_KEYS = 500
+
+
+class Stage:
+    """
+    The table the model's keys and digests are staged in, made anew by every run.
+
+    """
+
+    def __init__(self, table: str, *, schema: str | None, dialect: str, paramstyle: str) -> None:
+        self._table = exp.table_(table, db=schema, quoted=True).sql(dialect)
+        self._dialect = dialect
+        self._sql = ModelSql(self.model, dialect=dialect, paramstyle=paramstyle)
+
+    @property
+    def model(self) -> Model:
+        """What is staged, as the snapshot's database compares it."""
+        return Model(f"SELECT sync_key, digest FROM {self._table}")
+
+    def create(self) -> Iterator[Query]:
+        """Return the statements that make it, empty."""
+        text = table_type(self._dialect)
+        yield Query(f"DROP TABLE IF EXISTS {self._table}")
+        yield Query(f"CREATE TABLE {self._table} (sync_key {text}, digest {text})")
+
+    def insert(self, rows: Sequence[tuple[Any, ...]]) -> Query:
+        """Return the statement that adds rows of key and digest."""
+        return self._sql.values(f"INSERT INTO {self._table} (sync_key, digest) VALUES ", rows)
+
+
+class StagedChanges(SnapshotChanges):
+    """
+    The comparison of a model in one database with its snapshot in another.
+
+    ``sql`` of the parent is about the stage as the model; see there for the other settings.
+    """
+
+    def __init__(
+        self, source: Source, model: Model, digests: SnapshotSql, stage: Stage, *args: Any, lower: bool, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self._source = source
+        self._digests = digests
+        self._stage = stage
+        self._lower = lower
+        keyed = digests.keyed()
+        self._rows = ModelSql(Model(keyed.sql, model.parameters), dialect=source.dialect, paramstyle=source.paramstyle)
+
+    def read(self) -> Iterator[Change]:
+        """Stage the model, compare, and yield the rows to send."""
+        self._fill()
+        if self._settle_baseline():
+            return
+        differing = self._sql.changed(only_new=self._only_new, everything=self._everything)
+        with tempfile.TemporaryFile() as spool:
+            batches = 0
+            for batch in self._database.stream(differing):
+                pickle.dump([(row[-2], row[-1]) for row in batch], spool)
+                batches += 1
+            spool.seek(0)
+            pairs = itertools.chain.from_iterable(pickle.load(spool) for _ in range(batches))
+            while chunk := dict(itertools.islice(pairs, _KEYS)):
+                yield from self._fetch(chunk)
+
+    def _fill(self) -> None:
+        self._database.write(self._stage.create())
+        for batch in self._source.stream(self._digests.digests(), _STAGED_ROWS):
+            self._database.write([self._stage.insert(batch)])
+
+    def _fetch(self, digests: dict[str | None, str]) -> Iterator[Change]:
+        keys = [key for key in digests if key is not None]
+        for query in self._rows.by_keys(KEY, keys, null_keys=None in digests, lower=self._lower):
+            for batch in self._source.stream(query):
+                for *row, key, copies in batch:
+                    if key in digests:
+                        yield Change((*row, copies), row[self._key_at], snapshot=(key, digests[key]))
