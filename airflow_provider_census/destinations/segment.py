@@ -47,9 +47,9 @@ from airflow_provider_census.transport.rate import Rate
 _HOSTS = {"us": "https://api.segment.io", "eu": "https://events.eu1.segmentapis.com"}
 _PUBLIC_HOSTS = {"us": "https://api.segmentapis.com", "eu": "https://eu1.api.segmentapis.com"}
 
-# At most 2,500; but calls are what the rate counts, so larger batches are no faster, only less even.
-_MAX_CALLS = 500
-# Of 500 KB; what Segment's own libraries send (github segmentio/analytics-python, consumer.py).
+# What Segment's own libraries send (github segmentio/analytics-python, consumer.py), of at most 2,500 calls and 500 KB.
+# Calls are what the rate counts, so larger batches would not be faster, only less even.
+_MAX_CALLS = 100
 _MAX_BYTES = 475_000
 
 _COMMON = ("timestamp", "context", "context.*", "integrations", "integrations.*")
