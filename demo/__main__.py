@@ -93,7 +93,7 @@ def _told(what: str) -> Iterator[None]:
 def _print(runs: list[Run], promises: list[tuple[str, bool]]) -> None:
     print("\nWhat the tasks returned (XCom return_value):\n")
     print(*report.table(runs), sep="\n")
-    print("\nRows that did not arrive, in the APIs' own words:\n")
+    print("\nRows that were refused, with the reason the API gave, or that are in doubt:\n")
     print(*report.refusals(runs), sep="\n")
     print("\nWhat was promised, checked against what the stand-ins received and the warehouse says:\n")
     for text, kept in promises:
