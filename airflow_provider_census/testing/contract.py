@@ -61,6 +61,8 @@ class DestinationContract(Declaration, Connection, Arrival, Repetition, Refusal,
     """The destination's, and its stand-in's."""
     subjects: ClassVar[tuple[Subject, ...]]
     """At least one for each object."""
+    answers_alike: ClassVar[bool] = False
+    """Whether the API answers good and bad credentials alike: then the connection test asks it nothing."""
 
     def arrange(self, api: Any) -> None:
         """Put into the empty stand-in what must be there before any record."""

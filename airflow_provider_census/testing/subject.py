@@ -37,7 +37,7 @@ class Subject:
     :param invalid: fields that ``check`` refuses.
     :param identifier: as in ``sync_key``; None for the default one.
     :param id: the identifier of the n-th record.
-    :param options: as in ``options``.
+    :param options: as in ``options``; a function of the behavior where each needs its own.
     :param short: the body of a success that accounts for fewer records than were sent, where there is such a thing.
     :param tells_absence: whether an update of a record that is not there is known to be one.
     """
@@ -55,7 +55,7 @@ class Subject:
     invalid: Mapping[str, Any]
     identifier: str | None = None
     id: Callable[[int], str] = _default_id
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] | Callable[[Behavior], Mapping[str, Any]] = field(default_factory=dict)
     short: Mapping[str, Any] | None = None
     tells_absence: bool = True
 
@@ -117,15 +117,10 @@ class Case:
         return method, path
 
     def bind(self, cls: type[Destination], behavior: Behavior | None = None, **options: Any) -> Destination:
-        """Return the destination bound to this case."""
-        subject = self.subject
-        return cls(
-            subject.object,
-            behavior or self.behavior,
-            subject.identifier,
-            {**subject.options, **options},
-            sync_id="contract",
-        )
+        """Return the destination bound to this case, or to another behavior; ``options`` are added to the subject's."""
+        subject, behavior = self.subject, behavior or self.behavior
+        given = subject.options(behavior) if callable(subject.options) else subject.options
+        return cls(subject.object, behavior, subject.identifier, {**given, **options}, sync_id="contract")
 
     def row(self, n: int, **changes: Any) -> dict[str, Any]:
         """Return the fields of the n-th record, by their dotted names."""

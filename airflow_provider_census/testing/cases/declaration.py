@@ -60,15 +60,16 @@ class Declaration:
         with pytest.raises(ConfigError, match=bench.destination.object.identifiers[0].name):
             cls(subject.object, behavior, "no such identifier")
         with pytest.raises(ConfigError, match="on_uncertain"):
-            cls(subject.object, behavior, subject.identifier, {**subject.options, "no such option": 1})
+            bench.case.bind(cls, no_such_option=1)
         with pytest.raises(ConfigError, match="resend"):
-            cls(subject.object, behavior, subject.identifier, {**subject.options, "on_uncertain": "perhaps"})
+            bench.case.bind(cls, on_uncertain="perhaps")
 
 
 class Connection:
     """Credentials: what is wrong with them is said at once and clearly, and they are shown nowhere."""
 
     name: ClassVar[str]
+    answers_alike: ClassVar[bool]
 
     def test_good_credentials_are_confirmed_without_changing_anything(self, door: Door, sandbox: Sandbox) -> None:
         before = sandbox[self.name].state()
@@ -80,6 +81,8 @@ class Connection:
         assert sandbox[self.name].state() == before
 
     def test_bad_credentials_are_refused_by_the_test_without_showing_them(self, door: Door) -> None:
+        if self.answers_alike:
+            pytest.skip("the API answers good and bad credentials alike")
         spoiled = door.spoiled()
         client = spoiled.client()
         with pytest.raises(AuthError) as refused:
@@ -91,8 +94,12 @@ class Connection:
     def test_a_web_page_is_not_taken_for_the_api(self, door: Door, sandbox: Sandbox) -> None:
         sandbox.inject(Fault(api=self.name, html=True, times=100))
         client = door.client()
-        with pytest.raises(CensusError):
+        if self.answers_alike:
             client.run(door.cls.test())
+            assert sandbox.ledger == [], "an answer would be taken for a confirmation"
+        else:
+            with pytest.raises(CensusError):
+                client.run(door.cls.test())
         client.close()
 
     def test_a_missing_password_is_named(self, door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import pytest
 
@@ -79,6 +80,8 @@ class Refusal:
 class Denial:
     """Credentials and permissions: they stop the run at once."""
 
+    answers_alike: ClassVar[bool]
+
     @one_of_each(lambda case: (case.subject.object, case.deletes))
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_denial_stops_the_run_at_once(self, bench: Bench, status: int) -> None:
@@ -98,7 +101,9 @@ class Denial:
         client = door.client()
         result, failure = bench.run(table, client=client, door=door)
         client.close()
-        assert isinstance(failure, AuthError)
         assert bench.door.password not in f"{failure} {result.to_json()}"
-        assert not any(n for outcome, n in result.tally.counts.items() if outcome.arrived)
         assert bench.held() == before
+        if self.answers_alike:
+            return  # nobody can tell
+        assert isinstance(failure, AuthError)
+        assert not any(n for outcome, n in result.tally.counts.items() if outcome.arrived)
