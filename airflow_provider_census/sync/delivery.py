@@ -194,7 +194,10 @@ def _send_part(
     except Unavailable as error:
         health.failed(error)
         outcome = Outcome.UNCERTAIN if error.unheard else Outcome.REJECTED
-        return [RowResult(outcome, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
+        reason = redact(str(error))[:_MAX_REASON]
+        # What is uncertain and would stand there twice is not tried again.
+        passing = [outcome is Outcome.REJECTED or destination.repeatable(operation) for operation in batch]
+        return [RowResult(outcome, reason, error.status, passing=passes) for passes in passing]
     health.answered()
     if len(results) != len(batch):
         raise AccountingError(f"{destination.name} gave {len(results)} results for {len(batch)} operations")

@@ -12,6 +12,7 @@ from airflow_provider_census.errors import (
     AccountingError,
     ConfigError,
     ThresholdExceeded,
+    Unavailable,
 )
 from airflow_provider_census.sync.state import readable
 from airflow_provider_census.sync.values import Outcome, RowResult
@@ -28,16 +29,19 @@ class Tally:
     Counts outcomes as they come in.
 
     :param read: rows read from the model; ``removed``, records to delete because their rows are gone.
+    :param passing: rows that did not arrive because the destination was not well.
     """
 
     read: int = 0
     removed: int = 0
+    passing: int = 0
     counts: Counter[Outcome] = field(default_factory=Counter)
     samples: dict[Outcome, list[dict[str, Any]]] = field(default_factory=lambda: {o: [] for o in _SAMPLED})
 
     def add(self, key: Any, result: RowResult) -> None:
         """Count one row."""
         self.counts[result.outcome] += 1
+        self.passing += result.passing
         sample = self.samples.get(result.outcome)
         if sample is not None and len(sample) < MAX_SAMPLES:
             entry = {"key": readable(key), "reason": result.reason}
@@ -65,8 +69,12 @@ class Tally:
         """The run ended early: rows that were read and not tried do not count; the next run reads them again."""
         self.read, self.removed = self.counts.total(), 0
 
-    def exceeded(self, max_invalid: Limit, max_rejected: Limit) -> ThresholdExceeded | None:
-        """Return the error for too many rows that did not arrive, None if they are within the limits."""
+    def exceeded(self, max_invalid: Limit, max_rejected: Limit) -> ThresholdExceeded | Unavailable | None:
+        """
+        Return the error for too many rows that did not arrive, None if they are within the limits.
+
+        It is one to try again where only the destination was to blame.
+        """
         refused = self.counts[Outcome.REJECTED] + self.counts[Outcome.UNCERTAIN]
         for what, count, limit in (
             ("invalid", self.counts[Outcome.INVALID], max_invalid),
@@ -79,7 +87,9 @@ class Tally:
             if count > allowed:
                 outcomes = (Outcome.INVALID,) if what == "invalid" else (Outcome.REJECTED, Outcome.UNCERTAIN)
                 first = next(entry for outcome in outcomes for entry in self.samples[outcome])
-                return ThresholdExceeded(
+                passing = what == "rejected" and count - self.passing <= allowed
+                error = Unavailable if passing else ThresholdExceeded
+                return error(
                     f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
                     f"{allowed}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
                     f"these rows are read again and tried in every run until they arrive or leave the model"

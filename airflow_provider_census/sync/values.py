@@ -64,11 +64,13 @@ class RowResult:
 
     :param reason: for people; the API's own words where it gave some. No payloads.
     :param status: HTTP status of the answer, where there was one.
+    :param passing: the destination was not well, which says nothing about the row: a later try may fare better.
     """
 
     outcome: Outcome
     reason: str = ""
     status: int | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
