@@ -173,6 +173,10 @@ class Destination(abc.ABC):
             put(fields, self.home(name), value)
         return fields
 
+    def limits(self) -> Sequence[Rate]:
+        """Return what this sync is paced by: the rates of the class, where no option says otherwise."""
+        return self.rates
+
     @classmethod
     def behind(cls, credentials: Credentials) -> type[Destination]:
         """Return the class that speaks to this connection: another one where an API has a second way in."""

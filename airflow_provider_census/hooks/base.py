@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
 
@@ -135,9 +135,11 @@ class DestinationHook(BaseHook):
         *,
         sync_id: str = "",
     ) -> Destination:
-        """Return the destination bound to one object and behavior."""
+        """Return the destination bound to one object and behavior; its limits pace the connection from now on."""
         cls, _ = self._target
-        return cls(object, behavior, identifier, options, sync_id=sync_id)
+        destination = cls(object, behavior, identifier, options, sync_id=sync_id)
+        self._client.limiter.adopt(destination.limits())
+        return destination
 
     @cached_property
     def _target(self) -> tuple[type[Destination], Credentials]:
@@ -145,13 +147,18 @@ class DestinationHook(BaseHook):
             connection = self.get_connection(self.conn_id)
         except AirflowNotFoundException:
             raise ConfigError(f"connection {self.conn_id!r} is not defined") from None
-        credentials = Credentials(
+        credentials = self.credentials(connection)
+        return destinations.get(self.destination).behind(credentials), credentials
+
+    @classmethod
+    def credentials(cls, connection: Connection) -> Credentials:
+        """Return what a destination may read of a connection."""
+        return Credentials(
             password=connection.password or "",
             host=connection.host or "",
             login=connection.login or "",
             extra=connection.extra_dejson,
         )
-        return destinations.get(self.destination).behind(credentials), credentials
 
     @cached_property
     def _client(self) -> Client:

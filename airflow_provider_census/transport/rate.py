@@ -94,8 +94,19 @@ class Limiter:
         self._lock = threading.Lock()
         self._clock = clock
         self.sleep = sleep
-        self._buckets = {rate.name: _Bucket(rate, share) for rate in rates}
+        self._share = share
+        self._rates: dict[str, Rate] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self.adopt(rates)
         self._default = next(iter(self._buckets), "")
+
+    def adopt(self, rates: Iterable[Rate]) -> None:
+        """Pace by ``rates`` from now on; one that is the same keeps its place and what was learned of it."""
+        with self._lock:
+            for rate in rates:
+                if self._rates.get(rate.name) != rate:
+                    self._rates[rate.name] = rate
+                    self._buckets[rate.name] = _Bucket(rate, self._share)
 
     def acquire(self, name: str = "", cost: float = 1) -> None:
         """Wait until a request of ``cost`` may be sent. An unknown ``name`` is not limited."""

@@ -177,3 +177,24 @@ def test_the_slowest_rate_decides_an_estimate() -> None:
     assert limit.seconds({"a": 100, "b": 2, "no such rate": 9}) == 120
     assert limit.seconds({}) == 0
     assert limit.per_second("no such rate") is None
+
+
+def test_a_rate_that_is_adopted_paces_from_then_on_at_the_same_share() -> None:
+    limit, clock = limiter(Rate("a", 10, 1.0), share=0.5)
+    limit.adopt([Rate("a", 4, 1.0)])
+
+    times = grants(limit, clock, 9)
+
+    assert limit.per_second("a") == pytest.approx(2)
+    assert times[-1] - times[0] == pytest.approx(4, abs=0.01)
+
+
+def test_adopting_what_is_known_forgets_neither_its_place_nor_what_was_learned() -> None:
+    limit, clock = limiter(Rate("a", 10, 1.0))
+    limit.learn("a", Throttle(count=2))
+    limit.acquire("a")
+    before = clock.now
+    limit.adopt([Rate("a", 10, 1.0)])
+    limit.acquire("a")
+
+    assert clock.now - before == pytest.approx(0.5, abs=0.01)
