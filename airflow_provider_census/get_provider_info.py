@@ -24,7 +24,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Census",
                 "python-modules": [
                     f"airflow_provider_census.hooks.{name}"
-                    for name in ("braze", "clevertap", "intercom", "mailchimp", "segment", "slack", "stripe")
+                    for name in "braze clevertap http intercom mailchimp segment slack stripe zapier".split()
                 ],
             },
         ],
@@ -102,6 +102,29 @@ def get_provider_info() -> dict[str, Any]:
                 password="Secret or restricted key (sk_…, rk_…)",
                 host="https://api.stripe.com (only to replace it)",
                 fields={"api_version": _text("API version", "Like 2026-06-24.dahlia, which is the default.")},
+            ),
+            _connection(
+                "zapier",
+                "ZapierHook",
+                "Zapier",
+                password="Catch Hook URL (whoever has it can start the Zap)",
+                host="https://hooks.zapier.com (only to replace it)",
+            ),
+            _connection(
+                "census_http",
+                "HttpHook",
+                "HTTP API (Census)",
+                module="http",
+                login="Login (basic only)",
+                password="Token, key or password",
+                host="https://api.example.com (required: the API's address)",
+                fields={
+                    "auth": _choice(
+                        "Authorization", ("bearer", "basic", "header", "none"), "How the password is sent."
+                    ),
+                    "header": _text("Header", "With authorization 'header': its name, like X-Api-Key."),
+                    "test_path": _text("Test path", "What the Test button gets, like /v1/me."),
+                },
             ),
         ],
     }
