@@ -185,9 +185,10 @@ class Customers:
         return answer.body if answer.ok and not answer.body.get("deleted") else None
 
     def _living(self, ids: Iterable[str]) -> Exchange[list[str]]:
-        living = []
+        """Exchange that returns those that are not deleted, no more than can be named."""
+        living: list[str] = []
         for customer_id in ids:
-            if (yield from self._get(customer_id)) is not None:
+            if len(living) < _NAMED and (yield from self._get(customer_id)) is not None:
                 living.append(customer_id)
         return living
 

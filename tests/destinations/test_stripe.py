@@ -375,10 +375,10 @@ class TestByMetadata:
 
     def test_matches_on_a_second_page_of_the_search_count(self, client, stripe):
         for n in range(101):
-            stripe.add_customer(metadata={"user_id": "7" if n else "8"}, created=1)
+            stripe.add_customer(metadata={"user_id": "7" if n < 100 else "8"}, created=1)
         destination = ready(client, by=BY_KEY)
         seven, eight = send(client, destination, *(operation(UPSERT, id, name="x") for id in ("7", "8")))
-        assert "ambiguous" in seven.reason
+        assert "ambiguous: 10 or more" in seven.reason
         assert eight.outcome is Outcome.UPDATED
 
     def test_no_more_is_remembered_than_search_can_be_late(self, client, stripe, monkeypatch):
