@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import requests
 import tenacity
@@ -95,6 +96,7 @@ class Client:
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
         self._stopped = threading.Event()
         limiter.sleep = self._sleep
+        self._environment: dict[str, dict[str, Any]] = {}
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
@@ -207,6 +209,7 @@ class Client:
                 data=body if body is not None else request.form,
                 headers=headers,
                 timeout=self._timeout_s,
+                **self._surroundings(endpoint.base_url),
                 # A redirected POST would become a GET, and the token would travel to another host.
                 allow_redirects=False,
             )
@@ -222,11 +225,23 @@ class Client:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
-            session.auth = _no_netrc
+            # Not from ~/.netrc either: requests would drop the header the connection gives.
+            session.trust_env = False
             session.headers["User-Agent"] = f"airflow-provider-census/{__version__}"
             with self._lock:
                 self._sessions.append(session)
         return session
+
+    def _surroundings(self, url: str) -> dict[str, Any]:
+        """Return the proxies and certificates the environment has for ``url``; looking them up costs as a request."""
+        if url not in self._environment:
+            with requests.Session() as session:
+                try:
+                    found: Any = session.merge_environment_settings(url, {}, None, None, None)
+                except ValueError:
+                    raise requests.exceptions.InvalidURL from None
+            self._environment[url] = found
+        return self._environment[url]
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -266,8 +281,3 @@ def _failed(request: Request, error: requests.exceptions.RequestException) -> Ex
 def _cause(error: requests.exceptions.RequestException) -> object:
     cause = error.args[0] if error.args else None
     return cause.reason if isinstance(cause, MaxRetryError) else cause
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the request as it is. Without any auth, requests takes one from ~/.netrc and drops the header we set."""
-    return request
