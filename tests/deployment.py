@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from airflow.models.taskinstance import TaskInstance, clear_task_instances
 from airflow.models.xcom import XComModel
 from airflow.sdk import DAG
 from airflow.sdk.api.datamodels._generated import TaskInstance as RunnableTaskInstance
-from airflow.sdk.execution_time.supervisor import run_task_in_process
+from airflow.sdk.execution_time import supervisor
 from airflow.serialization.definitions.dag import SerializedDAG
 from airflow.serialization.serialized_objects import DagSerialization, LazyDeserializedDAG
 from airflow.utils.db import initdb
@@ -76,6 +77,12 @@ class Deployment:
     def __init__(self) -> None:
         initdb()
         DagBundlesManager().sync_bundles_to_db()
+        if not hasattr(supervisor.in_process_api_server, "cache_info"):
+            # Airflow 3.2 makes an API server for each try of a task, and does not wait until it has started.
+            server = supervisor.in_process_api_server()
+            assert server.transport
+            time.sleep(1)
+            supervisor.in_process_api_server = lambda: server
 
     def register(self, dag: DAG) -> SerializedDAG:
         """Serialize ``dag`` as the DAG processor does: ``dag.test()`` needs it there."""
@@ -199,7 +206,7 @@ class Deployment:
 
     def _try(self, dag: DAG, ti: TaskInstance) -> BaseException | None:
         names = ("id", "task_id", "dag_id", "run_id", "try_number", "map_index", "dag_version_id")
-        ended = run_task_in_process(
+        ended = supervisor.run_task_in_process(
             ti=RunnableTaskInstance(**{name: getattr(ti, name) for name in names}), task=dag.task_dict[ti.task_id]
         )
         return ended.error

@@ -26,6 +26,8 @@ from airflow_provider_census.sync.values import Outcome
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_census.state.kept import KeptStore
+    from airflow_provider_census.state.xcom import XComStore
     from airflow_provider_census.sync.run import Sync
     from airflow_provider_census.transport.client import Client
 
@@ -151,6 +153,9 @@ class CensusSyncOperator(BaseOperator):
         except CensusError as error:
             raise AirflowFailException(str(error)) from None
         assert self._client is not None
+        doubled_by_retry = self._doubled_by_retry(store) if sync.destination.behavior.adds else ""
+        if doubled_by_retry and self.retries:
+            self.log.warning("Should this try be killed, its retry doubles rows: %s", doubled_by_retry)
         self.log.info("::group::Sync %s", sync_id)
         try:
             result, failure = run_sync(sync, source, self._client, store)
@@ -165,18 +170,25 @@ class CensusSyncOperator(BaseOperator):
         if isinstance(failure, _FINAL):
             raise AirflowFailException(str(failure)) from None
         left = result.tally.counts[Outcome.SENT] + result.tally.counts[Outcome.UNCERTAIN]
-        remembered = store.survives_retries or isinstance(self.delta, Snapshot)
-        if sync.destination.behavior.adds and left and not remembered:
-            raise AirflowFailException(
-                f"{failure}. Not retried: before Airflow 3.3 a retry does not know what this try has sent and would "
-                f"send it again; the next run continues behind it"
-            ) from None
+        if left and doubled_by_retry:
+            raise AirflowFailException(f"{failure}. Not retried: {doubled_by_retry}") from None
         raise failure
 
     def on_kill(self) -> None:
         """Stop sending; what was accepted so far is committed."""
         if self._client is not None:
             self._client.stop()
+
+    def _doubled_by_retry(self, store: XComStore | KeptStore) -> str:
+        """Return why a retry would send again what this try has sent, nothing if it would not."""
+        if isinstance(self.delta, FullRefresh):
+            return "a full refresh does not remember what it has sent, and would send it again"
+        if isinstance(self.delta, Watermark) and not store.survives_retries:
+            return (
+                "before Airflow 3.3 a retry does not know what this try has sent, and would send it again; the next "
+                "run continues behind it. With Watermark(state=<a connection id>) a retry knows"
+            )
+        return ""
 
     def _identity(self, ti: Any) -> str:
         """Return the identity of the state: one that all mapped tasks of a declaration share is not enough."""

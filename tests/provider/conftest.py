@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from airflow.sdk import DAG
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sync import Constant, Template, Watermark
+
+HAS_TASK_STATE_STORE = find_spec("airflow.models.task_state_store") is not None
+NEEDS_TASK_STATE_STORE = pytest.mark.skipif(not HAS_TASK_STATE_STORE, reason="needs Airflow 3.3")
 
 
 class Warehouse:
