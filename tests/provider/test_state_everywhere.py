@@ -16,13 +16,13 @@ from airflow_provider_census.errors import Busy, ConfigError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync import Snapshot, Watermark
 from tests.deployment import Deployment
-from tests.provider.conftest import Warehouse, lines, outcomes, sent
+from tests.provider.conftest import NEEDS_TASK_STATE_STORE, Warehouse, lines, outcomes, sent
 
 DagOf = Callable[..., DAG]
 LONG_AGO = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 
 
-@pytest.fixture(params=["xcom", "asset", "sqlite table", "postgres table"])
+@pytest.fixture(params=["xcom", pytest.param("asset", marks=NEEDS_TASK_STATE_STORE), "sqlite table", "postgres table"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The settings of a sync that keeps its state there."""
     where = request.param
