@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Asked for besides what pyproject.toml says.
+WITH :=
 
 .DEFAULT_GOAL := test
-.PHONY: setup test lint types bench demo clean
+.PHONY: setup test test-airflow-3.2 lint types bench demo clean
 
 setup: $(STAMP)
 
@@ -15,14 +17,19 @@ $(STAMP): pyproject.toml
 	@rm -rf $(VENV)  # an environment made by another interpreter does not mix with this one
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --python "$$(command -v $(PYTHON))" $(VENV) && \
-		uv pip install --quiet --python $(BIN)/python -e '.[dev]'; \
+		uv pip install --quiet --python $(BIN)/python -e '.[dev]' $(WITH); \
 	else \
-		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'; \
+		$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(WITH); \
 	fi
 	@touch $@
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The oldest Airflow that is supported, in an environment of its own. What it and its dependencies warn about is theirs.
+test-airflow-3.2:
+	$(MAKE) setup VENV=.venv-af32 WITH="'apache-airflow==3.2.*'"
+	.venv-af32/bin/python -m pytest tests/provider -m 'not live' -W default
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,4 +45,4 @@ demo: setup
 	$(BIN)/python -m demo
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .airflow .demo .bench
+	rm -rf $(VENV) .venv-af32 build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .airflow .demo .bench
