@@ -63,6 +63,7 @@ class DestinationHook(BaseHook):
         path: str,
         *,
         json: Any = None,
+        form: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         idempotent: bool | None = None,
     ) -> Response:
@@ -70,13 +71,14 @@ class DestinationHook(BaseHook):
         Send one request to the API, paced and retried like those of a sync.
 
         :param path: below the API's base URL, which already has the API's own prefix.
+        :param json: the body; ``form`` is the alternative, sent urlencoded.
         :param idempotent: whether it may be sent again after no answer; by default GET, PUT and DELETE may.
         :return: the answer, also one with a 4xx status that is about the content.
         """
         if idempotent is None:
             idempotent = method.upper() in ("GET", "HEAD", "PUT", "DELETE")
         return self._client.send(
-            Request(method=method.upper(), path=path, json=json, query=query, idempotent=idempotent)
+            Request(method=method.upper(), path=path, json=json, form=form, query=query, idempotent=idempotent)
         )
 
     def send(
