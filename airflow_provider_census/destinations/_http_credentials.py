@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
-from airflow_provider_census.destinations._http_options import TOKEN
+from airflow_provider_census.destinations._http_options import HEADER_VALUE, TOKEN
 from airflow_provider_census.destinations.base import choice, secret
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.transport.message import Credentials
 
+_KINDS = ("bearer", "basic", "header", "none")
+_OPEN = ("accept", "content-type", "user-agent")
+
 
 def authorization(credentials: Credentials) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the headers that let a request in, and the secrets in them."""
-    kind = choice(
-        credentials, "auth", ("bearer", "basic", "header", "none"), "basic" if credentials.login else "bearer"
-    )
+    """
+    Return the headers that let a request in, and the secrets in them.
+
+    :raises ConfigError: a part of the connection is missing or wrong; the message says which.
+    """
+    headers = _headers(credentials.extra.get("headers") or {})
+    secrets = tuple(value for name, value in headers.items() if name.lower() not in _OPEN)
+    own, own_secrets = _password(credentials, "none" if secrets and not credentials.password else "bearer")
+    return {**headers, **own}, (*own_secrets, *secrets)
+
+
+def _password(credentials: Credentials, default: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    kind = choice(credentials, "auth", _KINDS, "basic" if credentials.login else default)
     if kind == "none":
         return {}, ()
     if kind == "basic":
@@ -30,3 +44,12 @@ def authorization(credentials: Credentials) -> tuple[dict[str, str], tuple[str, 
     if not TOKEN.fullmatch(name):
         raise ConfigError("the extra 'auth': 'header' needs the header's name in the extra 'header', like 'X-Api-Key'")
     return {name: password}, (password,)
+
+
+def _headers(extra: Any) -> Mapping[str, str]:
+    if not isinstance(extra, Mapping) or not all(
+        isinstance(value, str) and TOKEN.fullmatch(name) and HEADER_VALUE.fullmatch(value)
+        for name, value in extra.items()
+    ):
+        raise ConfigError("the extra 'headers' of the connection must be names and values of headers, printable ASCII")
+    return extra

@@ -20,7 +20,7 @@ T = TypeVar("T")
 RATE = "requests"
 
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # a header's name: RFC 9110 5.6.2
-_HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
+HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _NOT_THEIRS = ("Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length", "Transfer-Encoding")
 
 
@@ -167,7 +167,7 @@ def _headers(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError("must be a dict of texts")
     for text in value.values():
-        if not _HEADER_VALUE.fullmatch(_text(text)):
+        if not HEADER_VALUE.fullmatch(_text(text)):
             raise ValueError("the value of a header must be printable ASCII")
     return {_header(name): text for name, text in value.items()}
 

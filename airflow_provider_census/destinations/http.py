@@ -160,13 +160,13 @@ class Http(Destination):
 
     @classmethod
     def test(cls) -> Exchange[str]:
-        """Get the path the connection names for that; without one, only see that something answers."""
-        response = yield Request(method="GET", path=cls.test_path)
+        """Get the path the connection names for that: no other is known to change nothing and to need credentials."""
         if not cls.test_path:
-            return (
-                f"The host answers (HTTP {response.status}). Whether the credentials are good it does not tell: name a "
-                f"path that needs them in the extra 'test_path'"
+            raise ConfigError(
+                "nothing was asked: name a path to get, which needs the credentials, in the extra 'test_path' of the "
+                "connection, like '/v1/me'"
             )
+        response = yield Request(method="GET", path=cls.test_path)
         if not response.ok:
             raise ConfigError(f"GET {cls.test_path}: {answers.said(response)}")
         if response.body:

@@ -53,7 +53,7 @@ class Zapier(Destination):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or parts.query or not _HOOK.fullmatch(parts.path):
             raise ConfigError(
-                "the password of the connection is no Catch Hook URL (https://hooks.zapier.com/hooks/catch/…)"
+                "the password of the connection is no Catch Hook URL; copy it from the trigger of the Zap"
             )
         to = base_url(credentials.host, f"{parts.scheme}://{parts.netloc}", parts.path)
         # Texts of rows that look like JSON or XML would be taken apart.

@@ -10,6 +10,13 @@ from airflow.sdk import Connection
 from airflow_provider_census.hooks.base import DestinationHook
 from airflow_provider_census.transport.message import Credentials
 
+_OWN = ("auth", "header", "headers", "test_path")
+# What the hook of Airflow's HTTP provider does not send as a header.
+_SETTINGS = (
+    *("timeout", "allow_redirects", "proxies", "proxy", "verify", "cert", "trust_env", "stream", "max_redirects"),
+    "check_response",
+)
+
 
 class HttpHook(DestinationHook):
     """
@@ -29,10 +36,14 @@ class HttpHook(DestinationHook):
 
     @classmethod
     def credentials(cls, connection: Connection) -> Credentials:
-        """Return also the address of Airflow's own HTTP connections, which may have it in parts."""
-        host = connection.host or ""
+        """Return what Airflow's own HTTP connections have elsewhere, too: the address in parts, headers as extras."""
+        credentials = super().credentials(connection)
+        host, extra = credentials.host, credentials.extra
         if host and "://" not in host:
             host = f"{connection.schema or 'http'}://{host}"
         if host and connection.port:
             host = f"{host}:{connection.port}"
-        return replace(super().credentials(connection), host=host)
+        if connection.conn_type == "http":
+            headers = {name: value for name, value in extra.items() if name not in (*_OWN, *_SETTINGS)}
+            extra = {**extra, "headers": {**headers, **extra.get("headers", {})}}
+        return replace(credentials, host=host, extra=extra)
