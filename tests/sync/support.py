@@ -309,7 +309,7 @@ class Rig:
             throttle=self.destination.throttle,
             backoff_s=0.01,
             attempts=attempts,
-            timeout_s=(2.0, 2.0),
+            timeout_s=(5.0, 5.0),
         )
 
     def _sync(self, given: dict[str, Any]) -> Sync:

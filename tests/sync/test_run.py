@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from airflow_provider_census.errors import AuthError, ConfigError, ThresholdExce
 from airflow_provider_census.sandbox.core import Fault
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.fields import Constant
+from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Operation
 from airflow_provider_census.transport.rate import Rate
@@ -27,6 +29,7 @@ def braze(rig: Rig) -> Rig:
 @pytest.fixture
 def braze_events(rig: Rig) -> Rig:
     mapping = {"external_id": "name", "name": Constant("signed_up"), "time": Constant("2024-01-01T00:00:00Z")}
+    mapping["properties.n"] = "t"
     settings: dict[str, Any] = {"object": "event", "behavior": SEND, "mapping": mapping}
     return Rig(rig.sandbox, rig.source, destinations.get("braze"), delta=TIE, **settings)
 
@@ -149,7 +152,7 @@ def test_a_poison_record_at_braze_is_rejected_alone(braze: Rig, users: Users) ->
 def test_events_of_an_interrupted_first_run_are_not_sent_again(braze_events: Rig, users: Users) -> None:
     users.add(range(3_000), name="u1")
     # The first batch stays open, so there is no watermark; others arrive before the key is revoked.
-    braze_events.sandbox.inject(Fault(api="braze", contains='"u1"', status=401, delay_s=0.3))
+    braze_events.sandbox.inject(Fault(api="braze", contains='"n":0}', status=401, delay_s=0.3))
     first = braze_events.run()
     assert isinstance(first.failure, AuthError)
     assert first.watermark is None
@@ -171,6 +174,32 @@ def test_rows_the_behavior_skips_are_settled(braze: Rig, users: Users) -> None:
     users.add(range(5))
     assert braze.run(behavior=Behavior.UPDATE_ONLY).counts == {"skipped": 5}
     assert braze.run(behavior=Behavior.UPDATE_ONLY).counts == {"unchanged": 1}
+
+
+@pytest.mark.parametrize("saves", [0, 1, 7])
+def test_a_killed_worker_repeats_at_most_what_was_in_flight(
+    posts: Rig, users: Users, tiny: TinyApi, saves: int
+) -> None:
+    class Killed(MemoryStore):
+        left = saves
+
+        def save(self, state: State) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise SystemExit
+            super().save(state)
+
+    users.add(range(300))
+    posts.store = Killed()
+    with pytest.raises(SystemExit):
+        posts.run()
+    kept, posts.store = posts.store.value, MemoryStore()
+    posts.store.value = kept
+    assert posts.run().failure is None
+    times = Counter(tiny.posted)
+    assert len(times) == 300
+    assert max(times.values()) <= 2
+    assert times.total() - 300 <= (Tiny.concurrency + 1) * Tiny.batch
 
 
 # --- limits ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Model
-from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot_table import table_name
 
 _ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
 
@@ -69,7 +70,7 @@ def sql(source: DbApiSource, request: pytest.FixtureRequest) -> Iterator[Snapsho
     source.write(sql.create())
     source.write(sql.create())  # the second run finds it there
     yield sql
-    _run(source, f"DROP TABLE {sql._table}")
+    _run(source, f"DROP TABLE {sql.name}")
 
 
 def test_everything_is_changed_at_first_and_nothing_once_it_arrived(source: DbApiSource, sql: SnapshotSql) -> None:
@@ -113,7 +114,7 @@ def test_values_cannot_trade_places_between_columns(source: DbApiSource, request
     digests = {_rows(source, query.changed())[0][-1] for query in (one, two)}
 
     assert len(digests) == 2
-    _run(source, f"DROP TABLE {one._table}")
+    _run(source, f"DROP TABLE {one.name}")
 
 
 def test_a_column_that_is_not_compared_and_a_new_salt_do_what_they_should(
@@ -182,7 +183,7 @@ def test_the_models_own_parameters_and_percent_signs_are_kept(
 
     assert [row[0] for row in rows] == [2]
     assert _rows(source, sql.changed()) == []
-    _run(source, f"DROP TABLE {sql._table}")
+    _run(source, f"DROP TABLE {sql.name}")
 
 
 def test_table_names_are_readable_and_differ_by_sync_and_target() -> None:

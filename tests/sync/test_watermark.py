@@ -56,6 +56,16 @@ def test_ties_interrupted_in_the_middle_are_neither_lost_nor_doubled(
     assert sorted(map(int, tiny.posted)) == list(range(1_000))
 
 
+def test_ties_that_a_run_did_not_get_to_read_stay_settled(posts: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add(range(500), t=7)
+    posts.run()
+    posts.source.breaks_after = posts.source.fetched + 200
+    assert posts.run().counts == {"unchanged": 200}
+    posts.source.breaks_after = None
+    assert posts.run().counts == {"unchanged": 500}
+    assert len(tiny.posted) == 500
+
+
 def test_rows_updated_at_the_same_cursor_value_are_sent_again_by_an_upsert(
     rig: Rig, users: Users, tiny: TinyApi
 ) -> None:

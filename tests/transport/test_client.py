@@ -113,7 +113,7 @@ def connect(server: Server) -> Iterator[Callable[..., Client]]:
             {"Authorization": f"Bearer {SECRET}"},
             (SECRET,),
         )
-        settings = {"attempts": 3, "timeout_s": (0.3, 0.3), "backoff_s": 0.001, **kwargs}
+        settings = {"attempts": 3, "timeout_s": (0.8, 0.8), "backoff_s": 0.001, **kwargs}
         clients.append(Client(endpoint, Limiter([Rate("a", 1e6, 1)]), **settings))
         return clients[-1]
 
@@ -184,7 +184,7 @@ def test_a_refused_request_is_sent_again_whatever_it_is(
     assert client.traffic.refused_429 == (2 if status == 429 else 0)
 
 
-@pytest.mark.parametrize("failure", [answer(500), answer(502), answer(504), silence(0.6), reset, half])
+@pytest.mark.parametrize("failure", [answer(500), answer(502), answer(504), silence(1.2), reset, half])
 def test_a_request_that_may_have_been_applied_is_sent_again_only_if_that_is_harmless(
     server: Server, connect: Callable[..., Client], failure: Answer
 ) -> None:
