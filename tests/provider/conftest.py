@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import socket
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -165,3 +166,10 @@ def outcomes(result: dict[str, Any]) -> dict[str, int]:
 def lines(texts: Iterable[str]) -> list[int]:
     """Return the ids in Slack messages, in order."""
     return [int(text.split()[0]) for text in texts]
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
