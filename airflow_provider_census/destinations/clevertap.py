@@ -40,7 +40,7 @@ class CleverTap(Destination):
     objects = (
         ObjectType(
             name="profile",
-            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.DELETE),
+            behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.DELETE, Behavior.MIRROR),
             identifiers=tuple(map(Identifier, records.WHO)),
             fields=("profileData", "profileData.*", "ts"),
         ),
