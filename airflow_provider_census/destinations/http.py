@@ -1,11 +1,31 @@
 """
-Any HTTP API with JSON bodies: what a request looks like and what an answer means is told by the author of the sync.
+Any HTTP API with JSON bodies: what a request is and how the API says yes is told by the author of the sync.
 
-One request per row, or per batch: ``options`` names method and path, and how the API says yes and no. Nothing is
-assumed in favour of acceptance: an answer that is not what was declared leaves its rows ``uncertain``, and a request
-that the API might apply twice is not sent twice, unless the author says that the API can tell.
+Nothing is assumed in favour of acceptance: an answer that is not as declared leaves its rows ``uncertain``, and what
+the API might apply twice is not sent twice. Values of rows stand in JSON, or quoted in their place of a path, never in
+text. The name of the object is a label; any field may be the identifier. The options:
 
-Values of rows stand in JSON, or quoted in their place of a path; there are no templates of text.
+- ``path`` (required), ``method`` (POST): where records are written. ``{id}`` is the identifier, ``{field}`` a field;
+  both may stand in a query as well. The identifier is in the body too, unless the path has it; map it to have it in
+  both, and with the type of its column.
+- ``delete_path`` (``path``), ``delete_method`` (DELETE, without a body): where they are deleted, by delete and mirror.
+- ``batch_size``: records in one request, as a list; ``batch_key``: its name in an object (``data.items`` nests).
+- ``success``: ``status`` (every 2xx but 207), a list; ``path``, where the answer has ``value`` (True), or ``text``,
+  what it reads if it is no JSON. Another value is a refusal. Without ``path``, JSON with ``ok`` or ``success`` false,
+  ``error`` or ``errors`` is taken for neither yes nor no. A refused batch is halved until the record at fault is
+  alone.
+- ``errors``: how a success names the records it does not mean: ``path`` of a list of objects, in each ``index``
+  (counted from ``first``, 0) or ``id`` is the name of the field that tells the record, ``reason`` of the one with the
+  reason.
+- ``skip_status``: statuses that say that there is nothing to do: 404 for update_only, 409 for create_only, 404 and 410
+  for deletions. No status does so for update_or_create.
+- ``repeatable``: whether the API takes a request sent twice for one; by default all do but POST.
+- ``idempotency_header``: header for a key by which the API knows a request again, made of sync, row and content.
+- ``headers``: others, without secrets. ``rate``: ``requests`` (10) in ``seconds`` (1). ``concurrency`` (8): requests
+  in flight; 1 keeps the order of the rows.
+
+The extra ``auth`` of the connection says how the password is sent: ``bearer``, ``basic`` (with the login), ``header``
+(named in the extra ``header``) or ``none``; the extra ``headers`` has more headers, all secret.
 """
 
 from __future__ import annotations
@@ -15,13 +35,13 @@ import json
 import re
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from airflow_provider_census.destinations import _http_answers as answers
+from airflow_provider_census.destinations._http_calls import ID, Call, calls
 from airflow_provider_census.destinations._http_credentials import authorization
-from airflow_provider_census.destinations._http_options import OPTIONS, RATE, Settings, read
-from airflow_provider_census.destinations._http_path import Path
+from airflow_provider_census.destinations._http_options import OPTIONS, RATE, read
 from airflow_provider_census.destinations.base import (
     Destination,
     Identifier,
@@ -35,7 +55,6 @@ from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Ro
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
-_ID = "id"
 _NAME = re.compile(r"[^\s{}.]+(\.[^\s{}.]+)*")
 _DONE = {
     Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
@@ -45,21 +64,6 @@ _DONE = {
     Behavior.APPEND: Outcome.SENT,
     Behavior.SEND: Outcome.SENT,
 }
-# What says, by the meaning of the status, that there is nothing to do.
-_SKIPS = {Behavior.UPDATE_ONLY: (404,), Behavior.CREATE_ONLY: (409,), Behavior.DELETE: (404, 410)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What one kind of operation asks of the API."""
-
-    method: str
-    path: Path
-    batch_size: int | None
-    skips: tuple[int, ...]
-    repeatable: bool
-    names_record: bool
-    """Whether the identifier stands in the path."""
 
 
 class Http(Destination):
@@ -70,7 +74,7 @@ class Http(Destination):
         ObjectType(
             name="request",
             behaviors=(*_DONE, Behavior.MIRROR),
-            identifiers=(Identifier(_ID),),
+            identifiers=(Identifier(ID),),
             options=OPTIONS,
         ),
     )
@@ -92,36 +96,11 @@ class Http(Destination):
         super().__init__(object, behavior, identifier, options, sync_id=sync_id)
         self._settings = read(self.options)
         self.concurrency = self._settings.concurrency
-        kinds = (Behavior.UPDATE_OR_CREATE, Behavior.DELETE) if behavior is Behavior.MIRROR else (behavior,)
-        self._calls = {kind: self._call(kind, self._settings) for kind in kinds}
+        self._calls = calls(behavior, self.identifier.name, self._settings)
         self._there = False
         # A key that is always the same for the same content would turn a value that changes and changes back into a
         # repetition. What adds or creates must keep its key over all runs.
         self._run = "" if behavior.adds or behavior is Behavior.CREATE_ONLY else uuid.uuid4().hex
-
-    def _call(self, kind: Behavior, settings: Settings) -> _Call:
-        deletes = kind is Behavior.DELETE
-        method = settings.delete_method if deletes else settings.method
-        path = (settings.delete_path if deletes else None) or settings.path
-        if path is None:
-            name = "delete_path" if deletes else "path"
-            raise ConfigError(f"options[{name!r}] is needed for http {self.object.name}, like '/users/{{id}}'")
-        named = any(name in (_ID, self.identifier.name) for name in path.names)
-        if method == "DELETE" and not named:
-            raise ConfigError(f"DELETE {path} names no record and might delete them all; put {{id}} into the path")
-        batch_size = None if method == "DELETE" else settings.batch_size
-        if batch_size and named and not deletes:
-            raise ConfigError(f"options['batch_size']: a path with one record's id in it takes no batch: {path}")
-        if kind is Behavior.UPDATE_OR_CREATE:
-            skips: tuple[int, ...] = ()
-        elif settings.skip_status is not None:
-            skips = settings.skip_status
-        else:  # of a path that is the same for all records, 404 says nothing about one
-            skips = tuple(status for status in _SKIPS.get(kind, ()) if path.names or status == 409)
-        repeatable = settings.repeatable
-        if repeatable is None:
-            repeatable = deletes or method != "POST" or bool(settings.idempotency_header)
-        return _Call(method, path, None if named else batch_size, skips, repeatable, named)
 
     # --- what is offered -------------------------------------------------------------------------------------------
 
@@ -134,7 +113,7 @@ class Http(Destination):
         """Return the identifier of this name: any field may be one."""
         if name is not None and not _NAME.fullmatch(name):
             raise ConfigError(f"identifier {name!r} must be the name of a field, like 'id' or 'user.email'")
-        return Identifier(name or _ID)
+        return Identifier(name or ID)
 
     def limits(self) -> Sequence[Rate]:
         """Return the rate the author gives."""
@@ -177,16 +156,12 @@ class Http(Destination):
 
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
         """Refuse a path with names that the mapping does not fill, or fills with something else."""
-        if (
-            self.identifier.name != _ID
-            and _ID in fields
-            and any(_ID in call.path.names for call in self._calls.values())
-        ):
+        if self.identifier.name != ID and ID in fields and any(ID in call.path.names for call in self._calls.values()):
             raise ConfigError(
                 f"{{id}} in a path is the identifier, {self.identifier.name!r}, and the mapping fills a field 'id'; "
                 f"write {{{self.identifier.name}}}, or make 'id' the identifier"
             )
-        known = dict.fromkeys((_ID, self.identifier.name, *fields))
+        known = dict.fromkeys((ID, self.identifier.name, *fields))
         for call in self._calls.values():
             for name in call.path.names:
                 if not any(name == field or name.startswith(f"{field}.") for field in known):
@@ -241,7 +216,7 @@ class Http(Destination):
             idempotent=all(self.resendable(operation) for operation in batch),
         )
         done = RowResult(_DONE[kind])
-        response, again = yield from _sent(request)
+        response, again = (yield from _sent(request)) if call.skips else ((yield request), False)
         if response.status in call.skips and len(batch) == 1:
             # What is gone, or is there, after a request without an answer is its work.
             own = again and kind in (Behavior.DELETE, Behavior.CREATE_ONLY)
@@ -255,12 +230,12 @@ class Http(Destination):
 
     def _path(self, operation: Operation) -> str:
         record = operation.record
-        own = (_ID, self.identifier.name)
+        own = (ID, self.identifier.name)
         return self._calls[operation.behavior].path.fill(
             lambda name: record.id if name in own else get(record.fields, name)
         )
 
-    def _body(self, call: _Call, batch: Sequence[Operation]) -> Any:
+    def _body(self, call: Call, batch: Sequence[Operation]) -> Any:
         records = [self.payload(operation) for operation in batch]
         if call.batch_size is None:
             return records[0]
@@ -270,7 +245,7 @@ class Http(Destination):
         put(body, self._settings.batch_key, records)
         return body
 
-    def _idempotency(self, call: _Call, path: str, body: Any, batch: Sequence[Operation]) -> dict[str, str]:
+    def _idempotency(self, call: Call, path: str, body: Any, batch: Sequence[Operation]) -> dict[str, str]:
         if not self._settings.idempotency_header:
             return {}
         ids = [operation.record.id for operation in batch]
