@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml
 	fi
 	@touch $@
 
+# A worker per core; the tests of one file share a database and a sandbox.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # The oldest Airflow that is supported, in an environment of its own, with a FastAPI it was made for. What they warn
 # about is theirs.
