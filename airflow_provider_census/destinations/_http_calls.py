@@ -55,11 +55,14 @@ def _call(kind: Behavior, identifier: str, settings: Settings) -> Call:
         raise ConfigError(f"DELETE {path} names no record and might delete them all; put {{id}} into the path")
     if settings.batch_size and named and not deletes:
         raise ConfigError(f"options['batch_size']: a path with one record's id in it takes no batch: {path}")
-    repeatable = deletes or method != "POST" or bool(settings.idempotency_header)
+    batch_size = None if named else settings.batch_size
+    # The key of a batch is not that of the same records in another one, as the next run may send them.
+    keyed = bool(settings.idempotency_header) and batch_size is None
+    repeatable = deletes or method != "POST" or keyed
     return Call(
         method=method,
         path=path,
-        batch_size=None if named else settings.batch_size,
+        batch_size=batch_size,
         skips=_skips(kind, path, settings.skip_status),
         repeatable=repeatable if settings.repeatable is None else settings.repeatable,
         names_record=named,

@@ -19,8 +19,9 @@ text. The name of the object is a label; any field may be the identifier. The op
   reason.
 - ``skip_status``: statuses that say that there is nothing to do: 404 for update_only, 409 for create_only, 404 and 410
   for deletions. No status does so for update_or_create.
-- ``repeatable``: whether the API takes a request sent twice for one; by default all do but POST.
-- ``idempotency_header``: header for a key by which the API knows a request again, made of sync, row and content.
+- ``repeatable``: whether the API takes a record sent twice for one; by default all methods do but POST.
+- ``idempotency_header``: header for a key by which the API knows a request again, made of sync, row and content: what
+  makes a POST of one record repeatable. A batch has a key of its own, which is not that of its records in another one.
 - ``headers``: others, without secrets. ``rate``: ``requests`` (10) in ``seconds`` (1). ``concurrency`` (8): requests
   in flight; 1 keeps the order of the rows.
 

@@ -456,6 +456,7 @@ def test_404_on_a_path_that_was_there_before_is_about_the_record(sandbox: Sandbo
         (SEND, {}, False),
         (SEND, {"method": "PUT"}, True),
         (SEND, {"idempotency_header": "Idempotency-Key"}, True),
+        (SEND, {"idempotency_header": "Idempotency-Key", "path": "/v1/events", "batch_size": 5}, False),
         (SEND, {"repeatable": True}, True),
         (UPSERT, {"method": "PUT", "repeatable": False}, False),
         (DELETE, {}, True),
@@ -465,7 +466,7 @@ def test_404_on_a_path_that_was_there_before_is_about_the_record(sandbox: Sandbo
 def test_the_method_or_the_author_says_what_may_be_sent_twice(
     behavior: Behavior, options: dict[str, Any], repeatable: bool
 ) -> None:
-    destination = http(behavior, path="/v1/things/{id}", **options)
+    destination = http(behavior, **{"path": "/v1/things/{id}", **options})
     assert destination.repeatable(row("a", behavior)) is repeatable
 
 
