@@ -26,8 +26,16 @@ CHUNK = 500  # keys in one IN list; the smallest limit among the databases is 99
 _ALIAS = "census_model"
 # SQL Server takes WITH at the head of a statement only, not in a derived table.
 _HOISTS_WITH = frozenset({"tsql", "fabric"})
-# Where the usual collation calls 'A' and 'a' equal, only the bytes tell two keys apart.
+# Where the usual collation calls 'A' and 'a' equal, or 'e' and 'é', only the bytes tell two keys apart.
 _EXACT_TYPES = {"mysql": "BINARY", "tsql": "VARBINARY(MAX)"}
+
+EXACT_COLLATION = "Latin1_General_100_BIN2"
+"""The collation of SQL Server that compares text by its code points."""
+
+# How many values one statement may bind, where it is fewer than what we would: at the server in Databricks (255 by its
+# connector's docs/parameters.md; a Parameterized query has too many parameters), 2,100 in SQL Server.
+_MOST_BOUND = {"databricks": 255}
+_BOUND = 2000
 # PEP 249 paramstyle → the marker of a positional and of a named parameter. A driver that takes named ones only has no
 # positional marker.
 _MARKERS: Mapping[str, tuple[str | None, str]] = {
@@ -156,7 +164,7 @@ class ModelSql:
         :param null_keys: whether rows without a key are asked for too.
         """
         column = self.quote(key)
-        for chunk in _chunks(keys, size):
+        for chunk in _chunks(keys, min(size, self.most_bound - len(self._given))):
             listed: list[str | Bound] = [Bound(chunk[0])]
             for value in chunk[1:]:
                 listed += [", ", Bound(value)]
@@ -172,31 +180,43 @@ class ModelSql:
         """Return ``name`` as an identifier."""
         return exp.to_identifier(name, quoted=True).sql(self._dialect)
 
+    def text(self, name: str) -> str:
+        """Return an expression for the value of a column as text."""
+        if self._dialect == "tsql":
+            # Without a style, times lose their seconds there and numbers their digits; in a string of one byte per
+            # character, most of the world's letters are a question mark.
+            return f"CONVERT(NVARCHAR(MAX), {self.quote(name)}, 126) COLLATE {EXACT_COLLATION}"
+        return exp.cast(exp.column(name, quoted=True), "text").sql(self._dialect)
+
     def _read(self, key: str, lower: bool, *clauses: str | Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
         return self.compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
 
     def _same(self, key: str, lower: bool) -> str:
         """Return an expression that is equal for keys the destination holds for one."""
-        column = exp.column(key, quoted=True)
-        if lower:
-            return exp.Lower(this=exp.Trim(this=exp.cast(column, "text"))).sql(self._dialect)
+        same = f"LOWER(TRIM({self.text(key)}))" if lower else self.quote(key)
         exact = _EXACT_TYPES.get(self._dialect)
-        return f"CAST({self.quote(key)} AS {exact})" if exact else self.quote(key)
+        return f"CAST({same} AS {exact})" if exact else same
 
     def _model(self) -> tuple[str | None, ...]:
         # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
         return ("(\n", None, f"\n) {_ALIAS}")
 
-    def values(self, head: str, rows: Sequence[Sequence[Any]]) -> Query:
-        """Return the statement ``head`` with ``rows`` behind it, bound."""
-        parts: list[str | Bound] = [head]
-        for number, row in enumerate(rows):
-            parts.append("(" if number == 0 else ", (")
-            for at, value in enumerate(row):
-                parts += [", "] * (at > 0) + [Bound(value)]
-            parts.append(")")
-        return self.compose(*parts)
+    @property
+    def most_bound(self) -> int:
+        """How many values one statement may bind."""
+        return _MOST_BOUND.get(self._dialect, _BOUND)
+
+    def insert(self, head: str, rows: Sequence[Sequence[Any]]) -> Iterator[Query]:
+        """Return statements of ``head`` with ``rows`` behind it, bound."""
+        for chunk in batched(rows, self.most_bound // len(rows[0]) if rows else 1):
+            parts: list[str | Bound] = [head]
+            for number, row in enumerate(chunk):
+                parts.append("(" if number == 0 else ", (")
+                for at, value in enumerate(row):
+                    parts += [", "] * (at > 0) + [Bound(value)]
+                parts.append(")")
+            yield self.compose(*parts)
 
     def compose(self, *parts: str | Bound | None) -> Query:
         """Return a statement made of text, bound values, and the author's text where None stands."""
@@ -230,6 +250,17 @@ class ModelSql:
 def bind(*parts: str | Bound, dialect: str, paramstyle: str) -> Query:
     """Return a statement that has nothing to do with a model."""
     return ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle).compose(*parts)
+
+
+def text_type(dialect: str) -> str:
+    """Return the type of a column that holds text of any length."""
+    return "NVARCHAR(MAX)" if dialect == "tsql" else exp.DataType.build("text").sql(dialect)
+
+
+def batched(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield ``rows`` in parts of ``size``."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def check_columns(columns: Sequence[str]) -> None:

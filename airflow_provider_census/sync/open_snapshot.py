@@ -13,8 +13,9 @@ from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model, Source
-from airflow_provider_census.sync.snapshot import SnapshotSql, table_name
+from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
+from airflow_provider_census.sync.snapshot_table import table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior
@@ -45,6 +46,8 @@ def open_snapshot(
     database = elsewhere or cast("Database", source)
     if delta.schema and database.dialect == "sqlite":
         raise ConfigError("SQLite has no schemas; leave out schema of the Snapshot")
+    if not delta.schema and database.dialect == "bigquery":
+        raise ConfigError("BigQuery has no schema of its own for a connection; give the Snapshot one, a dataset")
     target = f"{destination.name}/{destination.object_name}"
     name = table_name(destination.sync_id, target)
     lower = destination.identifier.lower

@@ -15,40 +15,43 @@ from typing import Any
 
 from sqlglot import exp
 
-from airflow_provider_census.sync.model import Model, ModelSql, Query, Source
+from airflow_provider_census.sync.model import Model, ModelSql, Query, Source, text_type
 from airflow_provider_census.sync.progress import Change
-from airflow_provider_census.sync.snapshot import KEY, SnapshotSql, table_type
+from airflow_provider_census.sync.snapshot import KEY, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+from airflow_provider_census.sync.snapshot_table import key_type
 
 _STAGED_ROWS = 500
 _KEYS = 500
 
 
 class Stage:
-    """
-    The table the model's keys and digests are staged in, made anew by every run.
-
-    """
+    """The table the model's keys and digests are staged in, made anew by every run."""
 
     def __init__(self, table: str, *, schema: str | None, dialect: str, paramstyle: str) -> None:
         self._table = exp.table_(table, db=schema, quoted=True).sql(dialect)
         self._dialect = dialect
-        self._sql = ModelSql(self.model, dialect=dialect, paramstyle=paramstyle)
+        self._sql = ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle)
+        # Quoted, as the comparison quotes the columns of a model: databases fold the case of what is not.
+        self._names = [self._sql.quote(name) for name in ("sync_key", "digest")]
+        self._columns = ", ".join(self._names)
 
     @property
     def model(self) -> Model:
         """What is staged, as the snapshot's database compares it."""
-        return Model(f"SELECT sync_key, digest FROM {self._table}")
+        return Model(f"SELECT {self._columns} FROM {self._table}")
 
     def create(self) -> Iterator[Query]:
         """Return the statements that make it, empty."""
-        text = table_type(self._dialect)
+        key, digest = self._names
         yield Query(f"DROP TABLE IF EXISTS {self._table}")
-        yield Query(f"CREATE TABLE {self._table} (sync_key {text}, digest {text})")
+        yield Query(
+            f"CREATE TABLE {self._table} ({key} {key_type(self._dialect)}, {digest} {text_type(self._dialect)})"
+        )
 
-    def insert(self, rows: Sequence[tuple[Any, ...]]) -> Query:
-        """Return the statement that adds rows of key and digest."""
-        return self._sql.values(f"INSERT INTO {self._table} (sync_key, digest) VALUES ", rows)
+    def insert(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Query]:
+        """Return the statements that add rows of key and digest."""
+        return self._sql.insert(f"INSERT INTO {self._table} ({self._columns}) VALUES ", rows)
 
 
 class StagedChanges(SnapshotChanges):
@@ -88,7 +91,7 @@ class StagedChanges(SnapshotChanges):
     def _fill(self) -> None:
         self._database.write(self._stage.create())
         for batch in self._source.stream(self._digests.digests(), _STAGED_ROWS):
-            self._database.write([self._stage.insert(batch)])
+            self._database.write(self._stage.insert(batch))
 
     def _fetch(self, digests: dict[str | None, str]) -> Iterator[Change]:
         keys = [key for key in digests if key is not None]

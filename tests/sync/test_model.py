@@ -22,12 +22,16 @@ DIALECTS = {
     "duckdb": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
     "sqlite": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
     "postgres": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
-    "mysql": ("`email`", "CAST(`email` AS BINARY)", "LOWER(TRIM(CAST(`email` AS CHAR)))"),
+    "mysql": ("`email`", "CAST(`email` AS BINARY)", "CAST(LOWER(TRIM(CAST(`email` AS CHAR))) AS BINARY)"),
     "snowflake": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR)))'),
     "bigquery": ("`email`", "`email`", "LOWER(TRIM(CAST(`email` AS STRING)))"),
     "redshift": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR(MAX))))'),
     "databricks": ("`email`", "`email`", "LOWER(TRIM(CAST(`email` AS STRING)))"),
-    "tsql": ("[email]", "CAST([email] AS VARBINARY(MAX))", "LOWER(TRIM(CAST([email] AS VARCHAR(MAX))))"),
+    "tsql": (
+        "[email]",
+        "CAST([email] AS VARBINARY(MAX))",
+        "CAST(LOWER(TRIM(CONVERT(NVARCHAR(MAX), [email], 126) COLLATE Latin1_General_100_BIN2)) AS VARBINARY(MAX))",
+    ),
     "trino": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR)))'),
 }
 

@@ -1,0 +1,116 @@
+"""
+The table of a snapshot: what was last accepted by the destination, a row per record.
+
+::
+
+    sync_key   the key as the database writes it as text
+    record_id  the identifier the destination knows it by
+    digest     of its mapped columns, computed by the database
+    sent       1 if this sync put it there; 0 if it was only found there (baseline): never deleted
+
+The model's values are not copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+
+from sqlglot import exp
+
+from airflow_provider_census.sync.model import EXACT_COLLATION, Bound, Model, ModelSql, Query, batched, text_type
+
+COLUMNS = ("sync_key", "record_id", "digest", "sent")
+
+BESIDE = ("stage", "doubts")
+"""The tables beside it, named ``<table>_<use>``: keys of the model from elsewhere, and rows that are being sent."""
+
+# Types that can be compared and indexed, byte for byte; TEXT can not everywhere.
+_KEY_TYPES = {
+    "mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "tsql": f"NVARCHAR(440) COLLATE {EXACT_COLLATION}",
+}
+# Where finding a key would mean reading the table. Warehouses read it anyway, and do not enforce keys.
+_WITH_PRIMARY_KEY = frozenset({"postgres", "mysql", "sqlite", "tsql"})
+
+
+def table_name(sync_id: str, target: str) -> str:
+    """Return the name of the snapshot table of a sync: readable, and different for every sync and target."""
+    slug = re.sub(r"[^a-z0-9]+", "_", sync_id.lower()).strip("_")[:30]
+    mark = hashlib.blake2b(f"{sync_id} {target}".encode(), digest_size=4).hexdigest()
+    return f"census_{slug}_{mark}"
+
+
+def key_type(dialect: str) -> str:
+    """Return the type of a column that holds a key and is compared exactly."""
+    return _KEY_TYPES.get(dialect) or text_type(dialect)
+
+
+class SnapshotTable(ModelSql):
+    """
+    The statements about the table alone.
+
+    :param table: its name; ``schema``, where it stands, None for the connection's own.
+    :param model: for those who ask about both.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        schema: str | None = None,
+        model: Model = Model("SELECT 1"),  # noqa: B008 — a value
+        dialect: str = "",
+        paramstyle: str = "qmark",
+    ) -> None:
+        super().__init__(model, dialect=dialect, paramstyle=paramstyle)
+        self._schema = schema
+        #: As it stands in statements.
+        self.name = exp.table_(table, db=schema, quoted=True).sql(dialect)
+
+    def create(self) -> Iterator[Query]:
+        """Return the statements that make it where it is missing."""
+        if self._schema:
+            yield self._create_schema(self._schema)
+        key = key_type(self._dialect)
+        primary = " NOT NULL PRIMARY KEY" if self._dialect in _WITH_PRIMARY_KEY else ""
+        columns = f"sync_key {key}{primary}, record_id {key}, digest {text_type(self._dialect)}, sent INT"
+        if self._dialect == "tsql":
+            yield Query(f"IF OBJECT_ID({self._literal(self.name)}, N'U') IS NULL CREATE TABLE {self.name} ({columns})")
+        else:
+            yield Query(f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})")
+
+    def drop(self) -> Query:
+        """Return the statement that removes it."""
+        return Query(f"DROP TABLE IF EXISTS {self.name}")
+
+    def known(self) -> Query:
+        """Return a query for how many records it knows, and how many of them this sync sent."""
+        return Query(f"SELECT COUNT(*), COALESCE(SUM(sent), 0) FROM {self.name}")
+
+    def content(self) -> Query:
+        """Return a query for all it holds."""
+        return Query(f"SELECT {', '.join(COLUMNS)} FROM {self.name}")
+
+    def put(self, rows: Sequence[tuple[str, str, str, int]]) -> Iterator[Query]:
+        """Return the statements that record ``rows`` (key, record id, digest, sent) as arrived."""
+        yield from self.forget([row[0] for row in rows])
+        yield from self.insert(f"INSERT INTO {self.name} ({', '.join(COLUMNS)}) VALUES ", rows)
+
+    def forget(self, keys: Sequence[str]) -> Iterator[Query]:
+        """Return the statements that drop ``keys``."""
+        for chunk in batched(keys, self.most_bound):
+            listed: list[str | Bound] = []
+            for number, key in enumerate(chunk):
+                listed += [", "] * (number > 0) + [Bound(key)]
+            yield self.compose(f"DELETE FROM {self.name} WHERE sync_key IN (", *listed, ")")
+
+    def _create_schema(self, schema: str) -> Query:
+        if self._dialect == "tsql":  # CREATE SCHEMA must stand alone in its batch there
+            create = self._literal(f"CREATE SCHEMA {self.quote(schema)}")
+            return Query(f"IF SCHEMA_ID({self._literal(schema)}) IS NULL EXEC({create})")
+        return Query(f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}")
+
+    def _literal(self, text: str) -> str:
+        return "N'" + text.replace("'", "''") + "'"
