@@ -13,23 +13,14 @@ XCom was not made for this, so three of its ways are worked around here (Airflow
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.execution_time.xcom import XCom
-
 from airflow_provider_census.errors import Busy, StateError
+from airflow_provider_census.state.runs import KEY, UNDER_WAY, StatesInRuns, TaskStates
 from airflow_provider_census.sync.state import State, newest
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-KEY = "census_state"
-
-# A task that is cleared while it runs goes on until it hears of it.
-_UNDER_WAY = ("running", "deferred", "restarting")
-_NEVER_STARTED = ("skipped", "upstream_failed")
 
 
 class XComStore:
@@ -46,8 +37,8 @@ class XComStore:
         self._label = self._ti.task_id if self._map_index < 0 else f"{self._ti.task_id}_{self._map_index}"
         self._sync_id = sync_id
         self._task_store: Any = context.get("task_state_store")
-        self._others: Mapping[str, Mapping[str, str | None]] = {}
-        self._found_any = False
+        self._runs = StatesInRuns(self._ti.dag_id, self._ti.task_id, sync_id)
+        self._others: TaskStates = {}
         #: Where the states that are not kept in XCom are kept; known once loaded.
         self.pointers: set[str] = set()
 
@@ -77,14 +68,7 @@ class XComStore:
         task_states = self._ti.get_task_states(dag_id=self._ti.dag_id, task_ids=[self._ti.task_id])
         self._others = {run_id: tasks for run_id, tasks in task_states.items() if run_id != self._ti.run_id}
         self._refuse_second_writer()
-        values = self._values(self._ti.run_id, include_prior_dates=True)
-        seen = {value["run_id"] for value in values}
-        for run_id, tasks in self._others.items():
-            if run_id not in seen and not all(state in _NEVER_STARTED for state in tasks.values()):
-                values += self._values(run_id)
-        self._found_any = bool(values)
-        own = [value for value in values if value["sync_id"] == self._sync_id]
-        self._refuse_shared_identity(own)
+        own = self._runs.read(self._ti.run_id, self._others)
         self.pointers = {str(value["kept_in"]) for value in own if "kept_in" in value}
         if self.pointers and not kept_elsewhere:
             raise StateError(
@@ -95,7 +79,7 @@ class XComStore:
 
     def lost(self) -> bool:
         """Return whether the task has succeeded in an earlier run, and no run left a state."""
-        return not self._found_any and any(tasks.get(self._label) == "success" for tasks in self._others.values())
+        return not self._runs.found and any(tasks.get(self._label) == "success" for tasks in self._others.values())
 
     def save(self, state: State) -> None:
         """Keep ``state``: in XCom for later runs, in the task state store for retries of this one."""
@@ -118,39 +102,10 @@ class XComStore:
     def _checkpoint(self) -> Any:
         return None if self._task_store is None else self._task_store.get(KEY)
 
-    def _values(self, run_id: str, *, include_prior_dates: bool = False) -> list[dict[str, Any]]:
-        values = (
-            XCom.get_all(
-                key=KEY,
-                dag_id=self._ti.dag_id,
-                task_id=self._ti.task_id,
-                run_id=run_id,
-                include_prior_dates=include_prior_dates,
-            )
-            or []
-        )
-        for value in values:
-            if not isinstance(value, dict) or not value.keys() >= {"run_id", "sync_id", "map_index"}:
-                # A custom XCom backend gives the path of a file that is gone, for example.
-                raise StateError(f"XCom {KEY!r} of an earlier run is not a state; delete that XCom to go on without it")
-        return values
-
     def _refuse_second_writer(self) -> None:
         for run_id, tasks in self._others.items():
-            if tasks.get(self._label) in _UNDER_WAY:
+            if tasks.get(self._label) in UNDER_WAY:
                 raise Busy(
                     f"run {run_id!r} of the same sync is under way; this one would send the same rows. It can be "
                     f"retried when that run has ended"
-                )
-
-    def _refuse_shared_identity(self, values: list[dict[str, Any]]) -> None:
-        writers: defaultdict[str, set[int]] = defaultdict(set)
-        for value in values:
-            writers[value["run_id"]].add(value["map_index"])
-        for run_id, map_indexes in writers.items():
-            if len(map_indexes) > 1:
-                raise StateError(
-                    f"sync_id {self._sync_id!r} was used by several mapped tasks of run {run_id!r} (map indexes "
-                    f"{sorted(map_indexes)}), so their states cannot be told apart; give each of them a sync_id that "
-                    f"no other has or had"
                 )
