@@ -11,6 +11,7 @@ one object, one behavior and one identifier for one run. The engine calls, in th
     destination.check(operation)           per record: the reason why the API cannot take it, or None
     destination.lane(operation)            which operations may share a batch
     destination.send(batch)                exchange: one RowResult per operation, in the order of the batch
+    destination.find(operations, since)    exchange, where offered: whether operations without an answer were applied
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class Destination(abc.ABC):
     """How long connecting may take, and how long the API may take to answer before the answer counts as lost."""
     max_record_bytes: ClassVar[int] = 100_000
     """The encoded size of one record the API takes."""
+    finds: bool = False
+    """Whether :meth:`find` can tell what became of operations in doubt; an instance may learn it in prepare."""
+    applied_within_s: ClassVar[float] = 10.0
+    """How long after a request without an answer the API may still apply it."""
     common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)
 
     def __init__(
@@ -260,6 +265,17 @@ class Destination(abc.ABC):
 
         :raises Refused: the API refused the batch as a whole and changed nothing.
         """
+
+    def find(self, operations: Sequence[Operation], since: int) -> Exchange[Sequence[bool | None]]:
+        """
+        Exchange that looks for operations in doubt; one answer each, in order. Asked where :attr:`finds` says so.
+
+        True: it was applied. False: it was not. None: that cannot be told.
+
+        :param since: Unix time before which none of them was sent, by the clock of the machine that did.
+        """
+        return [None] * len(operations)
+        yield
 
     def repeatable(self, operation: Operation) -> bool:
         """Return whether sending this operation twice leaves the destination as sending it once."""

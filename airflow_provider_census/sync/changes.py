@@ -36,8 +36,14 @@ class Changes(Protocol):
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Return how the row ends without being sent, None if it is to be sent. ``record`` is None if invalid."""
 
-    def settle(self, change: Change, result: RowResult) -> None:
-        """Take note of how a row ended."""
+    def intend(self, changes: Sequence[Change], at: int) -> None:
+        """Take note that rows are about to be sent that must not be sent twice; ``at`` is the Unix time."""
+
+    def withdraw(self, changes: Sequence[Change]) -> None:
+        """Take note that rows were not sent after all."""
+
+    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
+        """Take note of how a row ended; ``held``: it may have arrived, and is never to be sent again."""
 
     def finish(self) -> None:
         """All rows were read and have settled."""
@@ -94,22 +100,21 @@ class FullRefreshChanges:
         """Every row is sent."""
         return None
 
-    def settle(self, change: Change, result: RowResult) -> None:
+    def intend(self, changes: Sequence[Change], at: int) -> None:
         """Nothing is remembered: the next run sends every row anyway."""
+
+    def withdraw(self, changes: Sequence[Change]) -> None:
+        """Nothing is remembered."""
+
+    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
+        """Nothing is remembered."""
 
     def finish(self) -> None:
         """Nothing is remembered."""
 
     def state(self) -> State:
         """Return a state without memory of rows; it tells that there was a run."""
-        return replace(
-            self._before,
-            column="",
-            watermark=None,
-            settled=frozenset(),
-            owed=(),
-            owed_null_keys=False,
-        )
+        return State(target=self._before.target, mapping=self._before.mapping)
 
 
 class WatermarkChanges:
@@ -129,7 +134,6 @@ class WatermarkChanges:
         behavior: Behavior,
         since: Any,
         skip: bool = False,
-        hold_uncertain: bool = False,
     ) -> None:
         self._reader = reader
         self._delta = delta
@@ -139,7 +143,6 @@ class WatermarkChanges:
         self._before = before
         self._since = since
         self._skip = skip
-        self._hold = hold_uncertain
         self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
         self._finished = False
 
@@ -170,14 +173,29 @@ class WatermarkChanges:
             return RowResult(Outcome.SKIPPED, "baseline")
         if not change.owed and change.digest in self._before.settled:
             return RowResult(Outcome.UNCHANGED)
+        change.in_doubt_since = self._progress.meet_doubt(change.digest)
         return None
 
-    def settle(self, change: Change, result: RowResult) -> None:
+    def intend(self, changes: Sequence[Change], at: int) -> None:
+        """Remember the rows as in doubt."""
+        for change in changes:
+            if not self._always_read(change):
+                self._progress.intend(change, at)
+
+    def withdraw(self, changes: Sequence[Change]) -> None:
+        """Forget the doubt: the rows are still to be sent."""
+        for change in changes:
+            self._progress.known(change)
+
+    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
         """Remember the row as arrived or as owed."""
-        if change.cursor is None and not change.owed:
-            return  # read again by every run, whatever became of it
-        held = self._hold and change.once and result.outcome is Outcome.UNCERTAIN
-        if result.outcome.arrived or held:
+        if self._always_read(change):
+            return
+        arrived = result.outcome.arrived or held
+        # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
+        if arrived or result.outcome is Outcome.REJECTED:
+            self._progress.known(change)
+        if arrived:
             self._progress.arrived(change)
         else:
             self._progress.owe(change)
@@ -191,6 +209,10 @@ class WatermarkChanges:
     def state(self) -> State | None:
         """Return what is settled and owed so far. Half a baseline is none: the next run would send what it left out."""
         return None if self._skip and not self._finished else self._progress.state()
+
+    def _always_read(self, change: Change) -> bool:
+        """Return whether every run reads the row, whatever became of it."""
+        return change.cursor is None and not change.owed
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -289,10 +311,7 @@ def open_changes(
             column,
         )
         before, lost = None, True
-    options: dict[str, Any] = {
-        "behavior": destination.behavior,
-        "hold_uncertain": destination.on_uncertain == "hold",
-    }
+    behavior = destination.behavior
     if before is None:
         start = State(target=target, mapping=fingerprint, sequence=now.sequence)
         return WatermarkChanges(
@@ -301,16 +320,16 @@ def open_changes(
             start,
             since=None,
             skip=_skips(delta, lost, full_refresh),
-            **options,
+            behavior=behavior,
         )
     resend = full_refresh
-    if before.mapping != fingerprint and destination.behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
+    if before.mapping != fingerprint and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
         log.info("The mapping changed since the last run: all rows are sent again.")
         resend = True
     if resend:
         # Cut short, the run after it must not take for settled what only the earlier ones sent.
-        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False)
-    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, **options)
+        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)
+    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, behavior=behavior)
 
 
 _RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)

@@ -7,13 +7,24 @@ known. Batches are as large as the API takes, several are in flight, and no more
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from airflow_provider_census.destinations.base import Destination, Refused, encoded_size
-from airflow_provider_census.errors import AccountingError, Unanswered, Unavailable
+from airflow_provider_census.errors import (
+    AccountingError,
+    AuthError,
+    ConfigError,
+    Interrupted,
+    Unanswered,
+    Unavailable,
+)
+from airflow_provider_census.sync.doubt import look_at_once
+from airflow_provider_census.sync.journal import Journal, written_down
 from airflow_provider_census.sync.values import Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 
@@ -23,6 +34,8 @@ Token = TypeVar("Token")
 _DOWN_AFTER = 5
 _MAX_OPEN_LANES = 32
 _MAX_REASON = 300
+# The errors of a request that say it was not applied.
+_NOT_APPLIED = (AuthError, ConfigError, Interrupted, Unavailable)
 
 
 @dataclass
@@ -70,9 +83,12 @@ def deliver(
     operations: Iterable[tuple[Token, Operation]],
     destination: Destination,
     client: Client,
+    journal: Journal[Token] | None = None,
 ) -> Generator[list[tuple[Token, RowResult]], None, None]:
     """
     Send ``operations`` and yield each token with its result, a batch at a time, as they become known.
+
+    What cannot be repeated is written into ``journal`` before it is sent.
 
     An error that ends the run (bad credentials, the source breaking off, a destination that is down) is raised after
     the results of everything in flight were yielded: the caller knows all that is known.
@@ -80,38 +96,60 @@ def deliver(
     :raises AuthError, ConfigError, Interrupted: sending cannot go on.
     :raises Unavailable: the destination is down.
     """
-    health = _Health()
-    in_flight: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
-    failure: BaseException | None = None
-
-    def collect(*, until: int) -> Iterator[list[tuple[Token, RowResult]]]:
-        """Yield what has come back, waiting until at most ``until`` batches are in flight."""
-        nonlocal failure
-        while len(in_flight) > until:
-            done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
-            for future in done:
-                batch = in_flight.pop(future)
-                sent = future.result()
-                failure = failure or sent.failure
-                yield [(batch[at][0], result) for at, result in sent.results.items()]
-
     with ThreadPoolExecutor(destination.concurrency, thread_name_prefix="census-send") as pool:
+        flight = _Flight(pool, destination, client, journal)
         try:
-            for batch in _batches(operations, destination):
-                future = pool.submit(_send, [operation for _, operation in batch], destination, client, health)
-                in_flight[future] = batch
-                yield from collect(until=destination.concurrency - 1)
-                if failure is not None:
+            for group in written_down(_batches(operations, destination), journal, destination, flight.room):
+                for batch in group:
+                    flight.start(batch)
+                yield from flight.collect(until=destination.concurrency - 1)
+                if flight.failure is not None:
                     break
-            yield from collect(until=0)
+            yield from flight.collect(until=0)
         except Exception as error:  # the source broke off: what is in flight still has to be accounted for
-            failure = error
-            yield from collect(until=0)
+            flight.failure = error
+            yield from flight.collect(until=0)
         except BaseException:  # the task is being ended: no retries, no waiting for a turn
             client.stop()
             raise
-    if failure is not None:
-        raise failure
+    if flight.failure is not None:
+        raise flight.failure
+
+
+class _Flight(Generic[Token]):
+    """The batches under way, and the first error that one of them met."""
+
+    def __init__(
+        self, pool: ThreadPoolExecutor, destination: Destination, client: Client, journal: Journal[Token] | None
+    ) -> None:
+        self._pool = pool
+        self._destination = destination
+        self._client = client
+        self._journal = journal
+        self._health = _Health()
+        self._batches: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
+        self.failure: BaseException | None = None
+
+    def room(self) -> int:
+        """Return how many batches can be sent now; the first one waits for no other."""
+        return self._destination.concurrency - len(self._batches) if self._batches else 1
+
+    def start(self, batch: list[tuple[Token, Operation]]) -> None:
+        """Send a batch."""
+        operations = [operation for _, operation in batch]
+        self._batches[self._pool.submit(_send, operations, self._destination, self._client, self._health)] = batch
+
+    def collect(self, *, until: int) -> Iterator[list[tuple[Token, RowResult]]]:
+        """Yield what has come back, waiting until at most ``until`` batches are in flight."""
+        while len(self._batches) > until:
+            done, _ = wait(self._batches, return_when=FIRST_COMPLETED)
+            for future in done:
+                batch = self._batches.pop(future)
+                sent = future.result()
+                self.failure = self.failure or sent.failure
+                if self._journal is not None and sent.unsent:
+                    self._journal.withdraw([batch[at][0] for at in sent.unsent])
+                yield [(batch[at][0], result) for at, result in sent.results.items()]
 
 
 def _batches(
@@ -140,10 +178,11 @@ class _Health:
 
 @dataclass
 class _Sent:
-    """What became of a batch: results by position, and the error that left some without."""
+    """What became of a batch: results by position; the error that left some without, and those not sent therefore."""
 
     results: dict[int, RowResult] = field(default_factory=dict)
     failure: Exception | None = None
+    unsent: list[int] = field(default_factory=list)
 
 
 def _send(batch: Sequence[Operation], destination: Destination, client: Client, health: _Health) -> _Sent:
@@ -161,6 +200,7 @@ def _send(batch: Sequence[Operation], destination: Destination, client: Client, 
                 refused = True
             except Exception as error:  # whatever it is, it ends the run; the parts before it have arrived
                 sent.failure = error
+                sent.unsent += itertools.chain(*parts, part if isinstance(error, _NOT_APPLIED) else ())
                 break
             else:
                 sent.results.update(zip(part, results, strict=True))
@@ -182,6 +222,7 @@ def _send_part(
     :raises Refused: the batch was refused, and holds more than one operation.
     """
     redact = client.endpoint.redact
+    began = int(time.time())
     try:
         results = client.run(destination.send(batch))
     except Refused as error:
@@ -190,7 +231,8 @@ def _send_part(
             raise
         return [RowResult(Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status)]
     except Unanswered as error:
-        return [RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)] * len(batch)
+        uncertain = RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)
+        return look_at_once(batch, destination, client, began, uncertain)
     except Unavailable as error:
         health.failed(error)
         outcome = Outcome.UNCERTAIN if error.unheard else Outcome.REJECTED

@@ -15,7 +15,8 @@ from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model, Source
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
-from airflow_provider_census.sync.snapshot_table import table_name
+from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
+from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior
@@ -58,7 +59,6 @@ def open_snapshot(
         "behavior": destination.behavior,
         "skip": (before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
         "everything": full_refresh,
-        "hold_uncertain": destination.on_uncertain == "hold",
         "keep": keep,
     }
     now = replace(before or State(target=target), target=target, mapping=mapper.fingerprint)
@@ -73,9 +73,12 @@ def open_snapshot(
         dialect=source.dialect,
         paramstyle=source.paramstyle,
     )
+    beside = SnapshotTable(f"{name}_doubts", schema=delta.schema, **there)
+    database.write(beside.create())
+    doubts = SnapshotDoubts(database, beside, by_key=destination.behavior.adds)
     if elsewhere is None:
         database.write(here.create())
-        return SnapshotChanges(database, here, now, **settings)
+        return SnapshotChanges(database, here, doubts, now, **settings)
     stage = Stage(f"{name}_stage", schema=delta.schema, **there)
     staged = SnapshotSql(
         stage.model,
@@ -88,4 +91,4 @@ def open_snapshot(
         **there,
     )
     database.write(staged.create())
-    return StagedChanges(source, model, here, stage, database, staged, now, lower=lower, **settings)
+    return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)

@@ -34,6 +34,7 @@ class Change:
     :param owed: it was read by its key, because it did not arrive before.
     :param digest: what is remembered of it once it arrived; set when its record is known.
     :param once: sent a second time it would stand there twice.
+    :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has.
     :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
     :param record_id: identifier it is known by at the destination; set when its record is known.
     :param removed: it is gone from the model: its record is to be deleted.
@@ -45,6 +46,7 @@ class Change:
     owed: bool = False
     digest: bytes | None = None
     once: bool = False
+    in_doubt_since: int | None = None
     snapshot: tuple[str, str] | None = None
     record_id: str | None = None
     removed: bool = False
@@ -85,12 +87,34 @@ class Progress:
         self._debts: dict[str, Any] = {}
         self._null_debt = False
         self._was_owed = frozenset(self._old_debts)
+        # Rows being sent: those of earlier runs, until this run has met them; and since when, those of this run.
+        self._old_doubts = set(before.in_doubt)
+        self._doubts: dict[bytes, int] = {}
+        self._unnamed = False
         self._overflow = False
         self._complete = False
 
     def was_owed(self, key: Any) -> bool:
         """Return whether the row with this key was owed when the run began: it is read by its key."""
         return self._before.owed_null_keys if key is None else str(key) in self._was_owed
+
+    def meet_doubt(self, digest: bytes) -> int | None:
+        """Return since when an earlier run may have sent this row, None if none has; it is in doubt until settled."""
+        if digest not in self._old_doubts:
+            return None
+        self._old_doubts.discard(digest)
+        self._doubts[digest] = self._before.in_doubt_since
+        return self._before.in_doubt_since
+
+    def intend(self, change: Change, at: int) -> None:
+        """Take note that a row is about to be sent."""
+        if change.digest is not None:
+            self._doubts[change.digest] = at
+
+    def known(self, change: Change) -> None:
+        """Take note that what became of a row is known."""
+        if change.digest is not None:
+            self._doubts.pop(change.digest, None)
 
     def open(self, change: Change) -> None:
         """Take note of a row, in the order of the cursor."""
@@ -116,6 +140,8 @@ class Progress:
 
         A row too many to remember stays open: the watermark stays below it, and :meth:`check` says so.
         """
+        # It may be one of those in doubt: invalid as it is, it cannot be told which.
+        self._unnamed = self._unnamed or change.digest is None
         if change.key is None:
             self._null_debt = True
         else:
@@ -144,16 +170,21 @@ class Progress:
         self._complete = True
         self._old_debts.clear()
         self._old_null_debt = False
+        if not self._unnamed:
+            self._old_doubts.clear()
 
     def state(self) -> State:
         """Return the state that is true now."""
         kept = frozenset().union(*self._arrived.values())
+        since = [*self._doubts.values(), *([self._before.in_doubt_since] if self._old_doubts else [])]
         return replace(
             self._before,
             watermark=self._watermark,
             settled=kept if self._complete else kept | self._before.settled,
             owed=(*self._old_debts.values(), *self._debts.values()),
             owed_null_keys=self._null_debt or self._old_null_debt,
+            in_doubt=frozenset(self._doubts) | self._old_doubts,
+            in_doubt_since=min(since, default=0),
         )
 
     @property

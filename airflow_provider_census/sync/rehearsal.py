@@ -11,20 +11,12 @@ import math
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.sync.delivery import Batcher
 from airflow_provider_census.sync.result import Tally
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.client import Client
 
 log = logging.getLogger(__name__)
 
 _SAMPLES = 3
-_EXPECTED = {
-    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
-    Behavior.UPDATE_ONLY: Outcome.UPDATED,
-    Behavior.CREATE_ONLY: Outcome.CREATED,
-    Behavior.DELETE: Outcome.DELETED,
-    Behavior.APPEND: Outcome.SENT,
-    Behavior.SEND: Outcome.SENT,
-}
 
 
 class Rehearsal:
@@ -45,7 +37,7 @@ class Rehearsal:
             self._samples.append(self._client.endpoint.redact(payload))
         for batch in self._batcher.add(None, operation):
             self._count([op for _, op in batch])
-        return RowResult(_EXPECTED[operation.behavior])
+        return RowResult(operation.behavior.done)
 
     def finish(self, tally: Tally) -> dict[str, float]:
         """Log the recap and return the requests and seconds the real run would take."""

@@ -7,8 +7,9 @@ then is committed first.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,7 @@ from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sync.changes import Changes, Reader, open_changes
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
+from airflow_provider_census.sync.doubt import settle_doubts
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import (
@@ -37,7 +39,11 @@ from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
 
+log = logging.getLogger(__name__)
+
 _CHECKPOINT_S = 5.0
+# Where a row must not be sent twice, what is not saved when the worker is killed is in doubt.
+_CAREFUL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +118,7 @@ class _Run:
         self._store = store
         self._changes: Changes | None = None
         self._sequence = 0
-        self._fragile = False
+        self._careful = False
         self._saved_at = time.monotonic()
         self._pace = Pace(client, sync.destination)
         self.tally = Tally()
@@ -172,20 +178,23 @@ class _Run:
         """Count what would be sent, send nothing; return the requests and seconds it would take."""
         rehearsal = Rehearsal(self._sync.destination, self._client)
         for stage in (self._operations(), self._deletions()):
-            with closing(stage) as operations:
+            with (
+                closing(stage),
+                closing(settle_doubts(stage, self._sync.destination, None, self._settle)) as operations,
+            ):
                 for change, operation in operations:
-                    self._settle(change, rehearsal.add(operation))
+                    self._settle([(change, rehearsal.add(operation))])
         self.tally.check()
         return rehearsal.finish(self.tally)
 
     def _deliver(self, stage: Generator[tuple[Change, Operation], None, None]) -> None:
         with (
-            closing(stage) as operations,
-            closing(deliver(operations, self._sync.destination, self._client)) as batches,
+            closing(stage),
+            closing(settle_doubts(stage, self._sync.destination, self._client, self._settle)) as operations,
+            closing(deliver(operations, self._sync.destination, self._client, self)) as batches,
         ):
             for batch in batches:
-                for change, result in batch:
-                    self._settle(change, result)
+                self._settle(batch)
                 self._checkpoint()
                 self._pace.log(self.tally)
 
@@ -204,15 +213,14 @@ class _Run:
                 operation = Operation(behavior, record)
                 reason = destination.check(operation)
                 if reason is None:
-                    change.once = not destination.repeatable(operation)
-                    self._fragile = self._fragile or change.once
+                    self._consider(change, operation)
                     yield change, operation
                     continue
                 result = RowResult(Outcome.INVALID, reason)
             if result is None:
                 assert isinstance(mapped, RowResult)
                 result = mapped
-            self._settle(change, result)
+            self._settle([(change, result)])
 
     def _deletions(self) -> Generator[tuple[Change, Operation], None, None]:
         """Plan the deletions of a mirror."""
@@ -226,18 +234,52 @@ class _Run:
             operation = Operation(Behavior.DELETE, record)
             reason = destination.check(operation)
             if reason is None:
+                self._consider(change, operation)
                 yield change, operation
             else:
-                self._settle(change, RowResult(Outcome.INVALID, reason))
+                self._settle([(change, RowResult(Outcome.INVALID, reason))])
 
-    def _settle(self, change: Change, result: RowResult) -> None:
+    def _consider(self, change: Change, operation: Operation) -> None:
+        change.once = not self._sync.destination.repeatable(operation)
+        self._careful = self._careful or change.once
+
+    # --- doubts ----------------------------------------------------------------------------------------------------
+
+    def intend(self, tokens: Sequence[Change]) -> None:
+        """Save that these rows are about to be sent; see :class:`~airflow_provider_census.sync.journal.Journal`."""
         assert self._changes is not None
-        self.tally.add(change.key, result)
-        self._changes.settle(change, result)
+        self._changes.intend(tokens, int(time.time()))
+        try:
+            self._save()
+        except BaseException:
+            self.withdraw(tokens)
+            raise
+
+    def withdraw(self, tokens: Sequence[Change]) -> None:
+        """Take back that they were sent; saved with what comes next."""
+        assert self._changes is not None
+        self._changes.withdraw(tokens)
+
+    def _settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
+        assert self._changes is not None
+        destination = self._sync.destination
+        uncertain = []
+        for change, result in results:
+            self.tally.add(change.key, result)
+            held = False
+            if result.outcome is Outcome.UNCERTAIN:
+                uncertain.append(change.key)
+                # Where it can be looked for, the next run does that first.
+                looked = change.in_doubt_since is not None or not destination.finds
+                held = change.once and looked and destination.on_uncertain == "hold"
+            self._changes.settle(change, result, held=held)
+        if uncertain and not self._sync.dry_run:
+            # All of them, and before that is saved: the result has but a sample, and is lost if this run is killed.
+            log.warning("%d rows ended uncertain: %s", len(uncertain), ", ".join(map(repr, uncertain)))
 
     def _checkpoint(self) -> None:
-        """Commit now and then; after every batch where sending it again would double it."""
-        if self._fragile or time.monotonic() - self._saved_at >= _CHECKPOINT_S:
+        """Commit now and then."""
+        if time.monotonic() - self._saved_at >= (_CAREFUL_S if self._careful else _CHECKPOINT_S):
             self._save()
 
     def _save(self) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from airflow_provider_census.errors import GuardTripped
@@ -18,6 +17,7 @@ from airflow_provider_census.sync.model import Query, Source
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
@@ -48,22 +48,22 @@ class SnapshotChanges:
         self,
         database: Database,
         sql: SnapshotSql,
+        doubts: SnapshotDoubts,
         before: State,
         *,
         key_at: int,
         behavior: Behavior,
         skip: bool,
         everything: bool,
-        hold_uncertain: bool,
         keep: bool,
     ) -> None:
         self._database = database
         self._sql = sql
+        self._doubts = doubts
         self._before = before
         self._key_at = key_at
         self._only_new = behavior in _ONLY_NEW
         self._everything = everything
-        self._hold = hold_uncertain
         self._keep = keep
         self._skip = skip
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
@@ -98,17 +98,31 @@ class SnapshotChanges:
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row of the comparison is sent; it did not arrive as it is."""
         change.record_id = record.id if record else None
+        change.in_doubt_since = None if self._everything else self._doubts.since(change)
         return None
 
-    def settle(self, change: Change, result: RowResult) -> None:
+    def intend(self, changes: Sequence[Change], at: int) -> None:
+        """Remember the rows as in doubt."""
+        for change in changes:
+            self._doubts.intend(change, at)
+
+    def withdraw(self, changes: Sequence[Change]) -> None:
+        """Forget the doubt: the rows are still to be sent."""
+        for change in changes:
+            self._doubts.known(change)
+
+    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
         """Remember a record that arrived; forget one that was deleted."""
-        held = self._hold and change.once and result.outcome is Outcome.UNCERTAIN
         assert change.snapshot is not None
         key, digest = change.snapshot
+        arrived = result.outcome.arrived or held
+        # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
+        if arrived or result.outcome is Outcome.REJECTED:
+            self._doubts.known(change)
         if change.removed:
-            if result.outcome.arrived:
+            if arrived:
                 self._gone.append(key)
-        elif (result.outcome.arrived or held) and change.record_id is not None:
+        elif arrived and change.record_id is not None:
             self._arrived[key] = (key, change.record_id, digest, int(held or result.outcome in _SENT))
         elif change.record_id is not None:
             self._not_arrived.add(change.record_id)
@@ -121,7 +135,7 @@ class SnapshotChanges:
     def state(self) -> State:
         """Write what arrived; the state itself only tells that there was a run."""
         self._flush()
-        return replace(self._before, column="", watermark=None, settled=frozenset(), owed=(), owed_null_keys=False)
+        return State(target=self._before.target, mapping=self._before.mapping)
 
     # --- mirror ----------------------------------------------------------------------------------------------------
 
@@ -150,20 +164,23 @@ class SnapshotChanges:
                 f"max_deletes={max_deletes} allows {int(allowed)}. Nothing was deleted. "
                 f"If that is meant, run it once with max_deletes={removed}"
             )
-        return [
+        changes = [
             Change((), key, snapshot=(key, ""), record_id=record_id, removed=True)
             for batch in self._database.stream(self._sql.removed())
             for key, record_id in batch
             if record_id not in self._not_arrived
         ]
+        for change in changes:
+            change.in_doubt_since = self._doubts.since(change)
+        return changes
 
     def _one(self, query: Query) -> tuple[Any, ...]:
         return next(row for batch in self._database.stream(query) for row in batch)
 
     def _flush(self) -> None:
-        if self._arrived and self._keep:
-            self._database.write(self._sql.put(list(self._arrived.values())))
-        if self._gone and self._keep:
-            self._database.write(self._sql.forget(self._gone))
+        arrived, gone = self._sql.put(list(self._arrived.values())), self._sql.forget(self._gone)
+        queries = [*arrived, *gone, *self._doubts.statements()]
+        if queries and self._keep:
+            self._database.write(queries)
         self._arrived.clear()
         self._gone.clear()

@@ -36,6 +36,9 @@ class State:
     :param settled: digests of settled rows at or above the watermark (less the lag): the next run reads them again.
     :param owed: keys of rows that did not arrive, to be read again by key.
     :param owed_null_keys: whether rows without a key are among them.
+    :param in_doubt: digests of rows that were being sent when the state was saved, and must not be sent twice: what
+        became of them is not known, unless a newer state says so.
+    :param in_doubt_since: Unix time before which none of them was sent.
     """
 
     target: str
@@ -46,6 +49,8 @@ class State:
     settled: frozenset[bytes] = frozenset()
     owed: tuple[Any, ...] = ()
     owed_null_keys: bool = False
+    in_doubt: frozenset[bytes] = frozenset()
+    in_doubt_since: int = 0
     run_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -57,9 +62,10 @@ class State:
             "run_id": self.run_id,
             "mapping": self.mapping,
             "watermark": {"column": self.column, "value": encode(self.watermark)},
-            "settled": base64.b64encode(b"".join(sorted(self.settled))).decode(),
+            "settled": _pack(self.settled),
             "owed": [encode(key) for key in self.owed],
             "owed_null_keys": self.owed_null_keys,
+            "in_doubt": {"since": self.in_doubt_since, "rows": _pack(self.in_doubt)},
         }
 
     @classmethod
@@ -73,16 +79,17 @@ class State:
             version = value["version"]
             if version != VERSION:
                 raise StateError(f"state version {version} is not known here (known: {VERSION}); upgrade the package")
-            packed = base64.b64decode(value["settled"], validate=True)
             return cls(
                 target=value["target"],
                 sequence=int(value["sequence"]),
                 mapping=value["mapping"],
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),
-                settled=frozenset(packed[i : i + _DIGEST_BYTES] for i in range(0, len(packed), _DIGEST_BYTES)),
+                settled=_unpack(value["settled"]),
                 owed=tuple(decode(key) for key in value["owed"]),
                 owed_null_keys=bool(value["owed_null_keys"]),
+                in_doubt=_unpack(value["in_doubt"]["rows"]),
+                in_doubt_since=int(value["in_doubt"]["since"]),
                 run_id=value["run_id"],
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -131,6 +138,15 @@ def newest(values: Iterable[Any]) -> State | None:
     """Return the state with the greatest sequence among JSON values, skipping empty ones."""
     states = [State.from_json(value) for value in values if value]
     return max(states, key=lambda s: s.sequence, default=None)
+
+
+def _pack(digests: frozenset[bytes]) -> str:
+    return base64.b64encode(b"".join(sorted(digests))).decode()
+
+
+def _unpack(text: str) -> frozenset[bytes]:
+    packed = base64.b64decode(text, validate=True)
+    return frozenset(packed[i : i + _DIGEST_BYTES] for i in range(0, len(packed), _DIGEST_BYTES))
 
 
 _ENCODERS: tuple[tuple[type, str, Any], ...] = (

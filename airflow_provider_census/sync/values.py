@@ -30,6 +30,11 @@ class Behavior(StrEnum):
         """Whether every accepted row adds something new: sent twice, it stands there twice."""
         return self in (Behavior.APPEND, Behavior.SEND)
 
+    @property
+    def done(self) -> Outcome:
+        """What a row ends in that was accepted, where the destination tells no more."""
+        return _DONE[self]
+
 
 class Outcome(StrEnum):
     """The one word each row ends in."""
@@ -55,6 +60,16 @@ class Outcome(StrEnum):
     def arrived(self) -> bool:
         """Whether nothing is left to do for the row."""
         return self not in (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
+
+
+_DONE = {
+    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
+    Behavior.UPDATE_ONLY: Outcome.UPDATED,
+    Behavior.CREATE_ONLY: Outcome.CREATED,
+    Behavior.DELETE: Outcome.DELETED,
+    Behavior.APPEND: Outcome.SENT,
+    Behavior.SEND: Outcome.SENT,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class Client:
         self._timeout_s = timeout_s
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
         self._stopped = threading.Event()
-        limiter.sleep = self._sleep
+        limiter.sleep = self.sleep
         self._environment: dict[str, dict[str, Any]] = {}
         self._local = threading.local()
         self._sessions: list[requests.Session] = []
@@ -136,7 +136,7 @@ class Client:
             wait=self._wait,
             stop=tenacity.stop_after_attempt(self._attempts),
             before_sleep=self._count_retry,
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         try:
@@ -147,6 +147,15 @@ class Client:
                 status=error.status,
                 unheard=error.retry.applied and error.status is None,
             ) from None
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Wait.
+
+        :raises Interrupted: the task is to stop.
+        """
+        if self._stopped.wait(seconds):
+            raise Interrupted("the task was asked to stop")
 
     def stop(self) -> None:
         """End the run from any thread: what waits for its turn or for a retry raises Interrupted."""
@@ -253,10 +262,6 @@ class Client:
     def _count_retry(self, _: tenacity.RetryCallState) -> None:
         with self._lock:
             self.traffic.retries += 1
-
-    def _sleep(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
-            raise Interrupted("the task was asked to stop")
 
     def _words(self, response: Response) -> str:
         """Return the API's own words about a refusal, redacted: some echo the key they refuse."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from airflow_provider_census.sync.delta import Delta, FullRefresh
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.model import Model, Query
 from airflow_provider_census.sync.run import Sync, run_sync
-from airflow_provider_census.sync.state import MemoryStore
+from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
@@ -44,6 +45,8 @@ class Database:
         self.fetched = 0
         self.breaks_after: int | None = None
         """Rows after which the database goes away."""
+        self.dead: Callable[[], bool] = bool
+        """Whether the worker is: then nothing is written."""
 
     def connect(self) -> Any:
         raise NotImplementedError
@@ -75,6 +78,8 @@ class Database:
 
     def write(self, queries: Iterable[Query]) -> None:
         assert self.open == 0, "written while a cursor was open"
+        if self.dead():
+            raise SystemExit
         with closing(self.connect()) as connection:
             connection.execute("BEGIN")
             for query in queries:
@@ -145,6 +150,8 @@ class TinyApi(SandboxApi):
         ids = [record["id"] for record in records]
         if self.breaks.intersection(ids):
             return Response(status_code=500)
+        if action == "find":
+            return JSONResponse({"there": sorted({*ids}.intersection(self.posted))})
         bad = [id for id in ids if id in self.refused]
         if bad and self.whole:
             return JSONResponse({"error": f"{self.refused[bad[0]]} (sent with {self.key})"}, 422)
@@ -236,10 +243,43 @@ class Tiny(Destination):
         ]
 
 
+class Finding(Tiny):
+    """The same, if it can be asked what has arrived."""
+
+    finds = True
+    applied_within_s = 0.0
+
+    def find(self, operations: Sequence[Operation], since: int) -> Exchange[Sequence[bool | None]]:
+        assert time.time() - 60 < since <= time.time()
+        response = yield message.Request(
+            method="POST", path="/post/find", json={"records": [{"id": op.record.id} for op in operations]}
+        )
+        there = response.json()["there"]
+        return [None if op.record.fields["name"] == "vague" else op.record.id in there for op in operations]
+
+
 class Roomy(Tiny):
     """The same, in larger batches."""
 
     batch = 200
+
+
+class Killed(MemoryStore):
+    """
+    The store of a worker that is killed: it is found dead when it wants to save.
+
+    Unlike a real one it lives on until what it has sent is answered.
+    """
+
+    def __init__(self, value: Any, dead: Callable[[], bool]) -> None:
+        super().__init__()
+        self.value = value
+        self._dead = dead
+
+    def save(self, state: State) -> None:
+        if self._dead():
+            raise SystemExit
+        super().save(state)
 
 
 class Forgetful(MemoryStore):
@@ -297,6 +337,26 @@ class Rig:
         assert self.source.open == 0, "the source was left open"
         assert client.endpoint.secrets[0] not in f"{json} {failure} {failure!r} {self.store.value}"
         return Ran(counts, json["counts"]["read"], json, failure)
+
+    def run_killed(self, requests: int, **overrides: Any) -> None:
+        """Run once; the worker is killed behind so many requests."""
+        earlier = len(self.sandbox.ledger)
+
+        def dead() -> bool:
+            return len(self.sandbox.ledger) - earlier >= requests
+
+        kept, self.store = self.store, Killed(self.store.value, dead)
+        databases = [self.source, self.settings.get("snapshot_database", self.source)]
+        for database in databases:
+            database.dead = dead
+        try:
+            self.run(**overrides)
+        except SystemExit:
+            pass
+        finally:
+            kept.value, self.store = self.store.value, kept
+            for database in databases:
+                database.dead = bool
 
     def connect(self, password: str | None = None, *, rates: Any = None, attempts: int = 3) -> Client:
         api = self.api

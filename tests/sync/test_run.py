@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from airflow_provider_census.errors import AuthError, ConfigError, ThresholdExce
 from airflow_provider_census.sandbox.core import Fault
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.fields import Constant
-from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Operation
 from airflow_provider_census.transport.rate import Rate
@@ -174,32 +172,6 @@ def test_rows_the_behavior_skips_are_settled(braze: Rig, users: Users) -> None:
     users.add(range(5))
     assert braze.run(behavior=Behavior.UPDATE_ONLY).counts == {"skipped": 5}
     assert braze.run(behavior=Behavior.UPDATE_ONLY).counts == {"unchanged": 1}
-
-
-@pytest.mark.parametrize("saves", [0, 1, 7])
-def test_a_killed_worker_repeats_at_most_what_was_in_flight(
-    posts: Rig, users: Users, tiny: TinyApi, saves: int
-) -> None:
-    class Killed(MemoryStore):
-        left = saves
-
-        def save(self, state: State) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise SystemExit
-            super().save(state)
-
-    users.add(range(300))
-    posts.store = Killed()
-    with pytest.raises(SystemExit):
-        posts.run()
-    kept, posts.store = posts.store.value, MemoryStore()
-    posts.store.value = kept
-    assert posts.run().failure is None
-    times = Counter(tiny.posted)
-    assert len(times) == 300
-    assert max(times.values()) <= 2
-    assert times.total() - 300 <= (Tiny.concurrency + 1) * Tiny.batch
 
 
 # --- limits ------------------------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ def test_a_wait_that_is_asked_for_is_capped(server: Server) -> None:
     slept: list[float] = []
 
     class Patient(Client):
-        def _sleep(self, seconds: float) -> None:
+        def sleep(self, seconds: float) -> None:
             slept.append(seconds)
 
     clock = iter(range(0, 10**9, 10_000))

@@ -1,0 +1,87 @@
+"""
+Operations in doubt: sent, or nearly, and no answer tells what became of them.
+
+Where the destination can be asked for them, looking settles the doubt; else the author has said what to do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.errors import AccountingError, CensusError
+from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.values import Operation, Outcome, RowResult
+from airflow_provider_census.transport.client import Client
+
+# So many are looked for at once.
+_LOOK_UP = 100
+_LEFT = RowResult(Outcome.UNCERTAIN, "sent by a run that ended before the answer came")
+
+Planned = tuple[Change, Operation]
+
+
+def settle_doubts(
+    planned: Iterable[Planned],
+    destination: Destination,
+    client: Client | None,
+    settle: Callable[[Sequence[tuple[Change, RowResult]]], None],
+) -> Generator[Planned, None, None]:
+    """
+    Let through what is to be sent; settle what an earlier run may have sent, unless it is to be sent again.
+
+    :param client: None if nobody is to be asked.
+    """
+
+    def in_doubt(item: Planned) -> bool:
+        return item[0].once and item[0].in_doubt_since is not None
+
+    for doubtful, group in itertools.groupby(planned, in_doubt):
+        if not doubtful:
+            yield from group
+            continue
+        while doubts := list(itertools.islice(group, _LOOK_UP)):
+            left = []
+            for (change, operation), there in zip(doubts, _look(doubts, destination, client), strict=True):
+                if there:
+                    settle([(change, RowResult(operation.behavior.done))])
+                elif there is False or destination.on_uncertain == "resend":
+                    change.in_doubt_since = None
+                    yield change, operation
+                else:
+                    left.append((change, _LEFT))
+            settle(left)
+
+
+def _look(doubts: Sequence[Planned], destination: Destination, client: Client | None) -> Sequence[bool | None]:
+    """Return for each whether it was applied, None where that cannot be told."""
+    if client is None or not destination.finds:
+        return [None] * len(doubts)
+    since = min(change.in_doubt_since or 0 for change, _ in doubts)
+    client.sleep(max(0.0, since + destination.applied_within_s - time.time()))
+    found = client.run(destination.find([operation for _, operation in doubts], since))
+    if len(found) != len(doubts):
+        raise AccountingError(f"{destination.name} gave {len(found)} answers about {len(doubts)} operations in doubt")
+    return found
+
+
+def look_at_once(
+    operations: Sequence[Operation], destination: Destination, client: Client, since: int, unknown: RowResult
+) -> list[RowResult]:
+    """
+    Return how operations ended that have just got no answer: as they should have, or ``unknown``.
+
+    What is not there yet may still be applied; that is left to the next run.
+    """
+    found: Sequence[bool | None] = ()
+    if destination.finds:
+        try:
+            found = client.run(destination.find(operations, since))
+        except CensusError:
+            found = ()
+    return [
+        RowResult(operation.behavior.done) if there else unknown
+        for operation, there in itertools.zip_longest(operations, found)
+    ]
