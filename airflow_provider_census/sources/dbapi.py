@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from sqlglot import Dialects
 
 from airflow_provider_census.errors import ConfigError, Unavailable
-from airflow_provider_census.sync.model import Query
+from airflow_provider_census.sync.model import MYSQL_CONNECTOR, Query
 
 # Connection types and SQLAlchemy names that sqlglot knows by another name.
 _DIALECTS = {"postgresql": "postgres", "gcpbigquery": "bigquery", "mssql": "tsql", "awsathena": "athena"}
@@ -49,6 +49,8 @@ class DbApiSource:
         conn_type = str(getattr(hook, "conn_type", ""))
         self.dialect = _dialect(conn_type) or _dialect(hook.dialect_name)
         self.paramstyle = _PARAMSTYLES.get(conn_type) or ("qmark" if hook.placeholder == "?" else "format")
+        if conn_type == "mysql" and hook.get_connection(self._conn_id).extra_dejson.get("client") == MYSQL_CONNECTOR:
+            self.paramstyle = MYSQL_CONNECTOR
 
     @classmethod
     def of(cls, conn_id: str) -> DbApiSource:
@@ -150,17 +152,26 @@ def _connect(hook: DbApiHook) -> Any:
         from google.cloud.bigquery import dbapi
 
         return dbapi.connect(hook.get_client(project_id=hook.project_id, location=hook.location))
-    return hook.get_conn()
+    connection = hook.get_conn()
+    if _driver(connection) == "mysql":
+        # mysql-connector-python leaves the rows at the server, and unless told otherwise refuses to close before the
+        # last one was read.
+        connection.can_consume_results = True
+    return connection
 
 
 def _cursor(connection: Any) -> Any:
     """Return a cursor that leaves the rows at the server where the driver has such a one."""
-    driver = type(connection).__module__.partition(".")[0]
+    driver = _driver(connection)
     if driver in ("psycopg", "psycopg2"):
         return connection.cursor(name=f"census_{uuid.uuid4().hex}")
     if driver == "MySQLdb":
         return connection.cursor(sys.modules["MySQLdb.cursors"].SSCursor)
     return connection.cursor()
+
+
+def _driver(connection: Any) -> str:
+    return type(connection).__module__.partition(".")[0]
 
 
 def _driver_error(connection: Any) -> tuple[type[Exception], ...]:

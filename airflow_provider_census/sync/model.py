@@ -36,6 +36,10 @@ EXACT_COLLATION = "Latin1_General_100_BIN2"
 # connector's docs/parameters.md; a Parameterized query has too many parameters), 2,100 in SQL Server.
 _MOST_BOUND = {"databricks": 255}
 _BOUND = 2000
+
+MYSQL_CONNECTOR = "mysql-connector-python"
+"""Paramstyle of the driver of this name: pyformat without doubled ``%``. Its markers without names are any ``%s``."""
+
 # PEP 249 paramstyle → the marker of a positional and of a named parameter. A driver that takes named ones only has no
 # positional marker.
 _MARKERS: Mapping[str, tuple[str | None, str]] = {
@@ -43,6 +47,7 @@ _MARKERS: Mapping[str, tuple[str | None, str]] = {
     "format": ("%s", "%({})s"),
     "named": (None, ":{}"),
     "pyformat": (None, "%({})s"),
+    MYSQL_CONNECTOR: (None, "%({})s"),
 }
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -74,7 +79,7 @@ class Source(Protocol):
     A database that runs queries.
 
     :param dialect: its name at sqlglot, empty for standard SQL.
-    :param paramstyle: of its driver, in the words of PEP 249.
+    :param paramstyle: of its driver, in the words of PEP 249, or :data:`MYSQL_CONNECTOR`.
     """
 
     @property
@@ -113,7 +118,7 @@ class ModelSql:
         if self._marker is None and self._given and not isinstance(self._given, Mapping):
             raise ConfigError("this database binds parameters by name; give the model's parameters as a dict")
         self._named = "${}" if paramstyle == "qmark" and dialect == "duckdb" else named
-        self._percent = "%" in named
+        self._percent = "%" in named and paramstyle != MYSQL_CONNECTOR
 
     def probe(self) -> Query:
         """Return a query that has the model's columns and no row; running it also checks the author's syntax."""

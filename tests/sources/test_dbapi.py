@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -40,6 +41,11 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
         if driver == "sqlite":
             define(conn_type="sqlite", host=str(tmp_path / "w.sqlite"))
             return DbApiSource(SqliteHook(sqlite_conn_id="warehouse"))
+        if driver in ("mysqlclient", "mysql-connector-python"):
+            there = urlsplit(request.getfixturevalue("mariadb_uri"))
+            address = {"host": there.hostname, "port": there.port, "login": there.username, "schema": there.path[1:]}
+            define(conn_type="mysql", **address, extra={"client": driver})
+            return DbApiSource.of("warehouse")
         # Which of the two drivers Airflow's hook takes is decided when it is imported, by what is installed.
         monkeypatch.setattr(postgres_module, "USE_PSYCOPG3", driver == "psycopg")
         socket = request.getfixturevalue("postgres_uri").partition("host=")[2]
@@ -49,7 +55,7 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     return make
 
 
-@pytest.fixture(params=["duckdb", "sqlite", "psycopg2", "psycopg"])
+@pytest.fixture(params=["duckdb", "sqlite", "psycopg2", "psycopg", "mysqlclient", "mysql-connector-python"])
 def source(request: pytest.FixtureRequest, make: Make) -> DbApiSource:
     return make(request.param)
 
@@ -64,9 +70,21 @@ SELECT i, '{text}' || i AS name FROM n
 """
 
 
+def numbers(source: DbApiSource, count: int, text: str) -> Query:
+    if source.dialect == "mysql":  # MariaDB, whose recursion ends at 1,000
+        return Query(f"SELECT seq AS i, CONCAT('{text}', seq) AS name FROM seq_1_to_{count}")
+    return Query(NUMBERS.format(count=count, text=text))
+
+
 @pytest.mark.parametrize(
     ("driver", "dialect", "paramstyle"),
-    [("duckdb", "duckdb", "qmark"), ("sqlite", "sqlite", "qmark"), ("psycopg", "postgres", "format")],
+    [
+        ("duckdb", "duckdb", "qmark"),
+        ("sqlite", "sqlite", "qmark"),
+        ("psycopg", "postgres", "format"),
+        ("mysqlclient", "mysql", "format"),
+        ("mysql-connector-python", "mysql", "mysql-connector-python"),
+    ],
 )
 def test_the_hook_tells_dialect_and_paramstyle(make: Make, driver: str, dialect: str, paramstyle: str) -> None:
     source = make(driver)
@@ -82,7 +100,7 @@ def test_a_connection_that_runs_no_sql_is_refused_by_name(monkeypatch: pytest.Mo
 
 
 def test_text_numbers_and_nulls_come_back_as_they_are(source: DbApiSource) -> None:
-    sql = "SELECT 1 AS id, 'Zoë O''Brien <!channel> 😀' AS name, CAST(NULL AS INTEGER) AS absent, 1.5 AS share"
+    sql = "SELECT 1 AS id, 'Zoë O''Brien <!channel> 😀' AS name, NULL AS absent, 1.5 AS share"
 
     assert source.columns(Query(sql)) == ["id", "name", "absent", "share"]
     assert read(source, sql) == [(1, "Zoë O'Brien <!channel> 😀", None, 1.5)]
@@ -130,15 +148,14 @@ def test_what_was_read_can_be_bound_again_and_means_the_same(make: Make, driver:
 
 
 def test_a_model_is_read_through_its_queries(source: DbApiSource) -> None:
-    text = (
-        "WITH p AS (SELECT 1 AS id, '50% off' AS note UNION ALL SELECT 2, 'x' UNION ALL SELECT 2, 'y') SELECT * FROM p;"
-    )
+    rows = "SELECT 1 AS id, '50% off %s' AS note UNION ALL SELECT 2, 'x' UNION ALL SELECT 2, 'y'"
+    text = f"WITH p AS ({rows}) SELECT * FROM p;"
     model = ModelSql(Model(text), dialect=source.dialect, paramstyle=source.paramstyle)
 
     assert source.columns(model.probe()) == ["id", "note"]
     assert read(source, model.highest("id").sql) == [(2,)]
     query = model.rows("id", cursor="id", since=1)
-    assert sorted(read(source, query.sql, query.parameters)) == [(1, "50% off", 1), (2, "x", 2), (2, "y", 2)]
+    assert sorted(read(source, query.sql, query.parameters)) == [(1, "50% off %s", 1), (2, "x", 2), (2, "y", 2)]
 
 
 def test_rows_stream_in_batches_and_never_stand_in_memory_at_once(source: DbApiSource) -> None:
@@ -146,7 +163,7 @@ def test_rows_stream_in_batches_and_never_stand_in_memory_at_once(source: DbApiS
     process = psutil.Process()
     before = process.memory_info().rss
     seen = peak = 0
-    for batch in source.stream(Query(NUMBERS.format(count=count, text=text)), 1000):
+    for batch in source.stream(numbers(source, count, text), 1000):
         assert len(batch) <= 1000
         seen += len(batch)
         if seen % 20_000 == 0:
@@ -154,6 +171,27 @@ def test_rows_stream_in_batches_and_never_stand_in_memory_at_once(source: DbApiS
 
     assert seen == count
     assert peak < count * len(text) / 3
+
+
+def test_a_reading_may_end_at_any_row(source: DbApiSource) -> None:
+    rows = source.stream(numbers(source, 50_000, "person "), 10)
+    assert next(rows)[0] == (1, "person 1")
+
+    rows.close()
+
+    assert read(source, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("driver", ["mysqlclient", "mysql-connector-python"])
+def test_times_and_amounts_of_mysql_come_back_and_can_be_bound_again(make: Make, driver: str) -> None:
+    source = make(driver)
+    text = "SELECT CAST('2026-03-01 12:00:00.123456' AS DATETIME(6)) AS at, CAST('19.90' AS DECIMAL(10, 2)) AS amount"
+    model = ModelSql(Model(text), dialect=source.dialect, paramstyle=source.paramstyle)
+    expected = (dt.datetime(2026, 3, 1, 12, 0, 0, 123456), Decimal("19.90"), 1)
+
+    for column, value in (("at", expected[0]), ("amount", expected[1])):
+        query = model.rows("amount", cursor=column, since=value)
+        assert read(source, query.sql, query.parameters) == [expected]
 
 
 def test_a_server_side_cursor_is_open_only_while_it_is_read(make: Make, postgres_uri: str) -> None:
@@ -222,7 +260,9 @@ def test_bound_values_reach_no_log(source: DbApiSource, caplog: pytest.LogCaptur
     (query,) = model.by_keys("id", ["ann@secret.io"])
 
     assert read(source, query.sql, query.parameters) == []
-    assert query.parameters == ("ann@secret.io",)
+    assert list(query.parameters.values() if isinstance(query.parameters, dict) else query.parameters or ()) == [
+        "ann@secret.io"
+    ]
     assert "ann@secret.io" not in repr(query)
     assert "ann@secret.io" not in caplog.text
 

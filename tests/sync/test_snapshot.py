@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -17,22 +17,19 @@ from airflow_provider_census.sync.snapshot_table import table_name
 _ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
 
 
-@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+@pytest.fixture(params=["duckdb", "sqlite", "postgres", "mariadb"])
 def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DbApiSource]:
     """A database with a table of customers."""
     kind = request.param
-    if kind == "postgres":
-        uri = request.getfixturevalue("postgres_uri").replace("postgresql://", "postgres://", 1)
+    if kind in ("duckdb", "sqlite"):
+        connection = json.dumps({"conn_type": kind, "host": str(tmp_path / "db")})
     else:
-        uri = f"{kind}:///{quote(str(tmp_path / 'db'), safe='')}" if kind == "sqlite" else f"duckdb://{tmp_path}/db"
-    monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", uri)
-    if kind == "sqlite":
-        monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", f'{{"conn_type": "sqlite", "host": "{tmp_path / "db"}"}}')
-    if kind == "duckdb":
-        monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", f'{{"conn_type": "duckdb", "host": "{tmp_path / "db"}"}}')
+        connection = request.getfixturevalue(f"{kind}_uri").replace("postgresql://", "postgres://", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_SNAPSHOT_DB", connection)
     source = DbApiSource.of("snapshot_db")
     rows = _ROWS.replace("TIMESTAMP ", "") if kind == "sqlite" else _ROWS
-    _run(source, "DROP TABLE IF EXISTS c", "CREATE TABLE c (id INT, email VARCHAR(50), mrr NUMERIC(9, 2), t TIMESTAMP)")
+    time = "DATETIME" if kind == "mariadb" else "TIMESTAMP"
+    _run(source, "DROP TABLE IF EXISTS c", f"CREATE TABLE c (id INT, email VARCHAR(50), mrr NUMERIC(9, 2), t {time})")
     _run(source, f"INSERT INTO c VALUES {rows}")
     yield source
     _run(source, "DROP TABLE c")
@@ -158,6 +155,36 @@ def test_a_key_that_is_only_written_differently_now_is_still_there(source: DbApi
     source.write(sql.put([("01", "one", "d", 1), ("1", "one", "d", 1), ("9", "nine", "d", 1)]))
 
     assert _rows(source, sql.removed()) == [("9", "nine")]
+
+
+def test_keys_that_a_collation_calls_equal_are_different_keys(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    keys = ["A", "a", "e", "é", "😀", "😁", "日本"]
+    model = Model(" UNION ALL ".join(f"SELECT '{key}' AS id, 'x' AS email" for key in keys))
+    sql = _sql(source, request, model=model, columns=["email"])
+    rows = _rows(source, sql.changed())
+    assert sorted(row[0] for row in rows) == sorted(keys)
+    assert {row[-3] for row in rows} == {1}
+
+    _accept(source, sql, [row for row in rows if row[0] not in ("a", "😁", "e")])
+
+    assert {row[0] for row in _rows(source, sql.changed())} == {"a", "😁", "e"}
+    without = _sql(source, request, model=Model(model.sql.replace("'A'", "'B'").replace("'é'", "'è'")), columns=["id"])
+    assert _rows(source, without.removed()) == [("A", "rA"), ("é", "ré")]
+    assert _rows(source, without.removed(count=True)) == [(2,)]
+
+
+@pytest.mark.parametrize(("before", "after"), [("Ann", "ann"), ("é", "e"), ("😀", "😁"), ("x", "x ")])
+def test_an_edit_a_collation_does_not_see_is_a_change(
+    source: DbApiSource, sql: SnapshotSql, before: str, after: str
+) -> None:
+    _run(source, f"UPDATE c SET email = '{before}'")
+    _accept(source, sql, _rows(source, sql.changed()))
+
+    _run(source, f"UPDATE c SET email = '{after}' WHERE id = 2")
+
+    assert [row[0] for row in _rows(source, sql.changed())] == [2]
 
 
 def test_a_baseline_settles_every_row_without_reading_one(source: DbApiSource, sql: SnapshotSql) -> None:
