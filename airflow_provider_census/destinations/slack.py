@@ -6,6 +6,7 @@ An incoming webhook (docs.slack.dev, messaging/sending-messages-using-incoming-w
 answers plain text: which channel that is cannot be asked, so ``destination_object`` is then only a label.
 
 Slack has no idempotency key (slackapi/slack-api-specs#10): a post without an answer is never sent again by itself.
+Where the token may read the channel's history, messages are marked, and such a post is looked for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_census.destinations import _slack_marks as marks
 from airflow_provider_census.destinations import _slack_message as content
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, rejected, secret
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
@@ -50,6 +52,7 @@ _BUSY = frozenset(("ratelimited", "rate_limited", "service_unavailable", "messag
 # too: what of it arrived is not said.
 _MAYBE_APPLIED = frozenset(("fatal_error", "internal_error", "request_timeout"))
 _INVITE = "invite the bot (/invite @bot)"
+_NO_METADATA = "metadata_must_be_sent_from_app"
 _STOP = {
     "channel_not_found": f"it does not exist, or is private: then {_INVITE}",
     "not_in_channel": f"the bot is not in it: {_INVITE}",
@@ -61,7 +64,12 @@ _STOP = {
     "restricted_action_non_threadable_channel": "it takes no replies: do not map thread_ts",
     "messages_tab_disabled": "the app's messages tab is disabled",
     "team_not_found": "a token of an organisation needs the channel's ID",
-    "metadata_must_be_sent_from_app": "this token may not send metadata: do not map it",
+    _NO_METADATA: "this token may not send metadata: do not map it",
+}
+
+_WANTED = {
+    "find and join channels by itself": ("channels:read", "groups:read", "channels:join"),
+    "look for messages that got no answer": ("channels:history", "groups:history"),
 }
 
 # Without groups:read the private channels stay unseen, without channels:read the public ones.
@@ -83,7 +91,11 @@ class Slack(Destination):
         ),
     )
     # One message per second and channel; the others are tiers per method (docs.slack.dev, apis/web-api/rate-limits).
-    rates = (Rate("post", 1, 1.0), Rate("list", 20, 60.0), Rate("info", 50, 60.0), Rate("join", 50, 60.0))
+    rates = (
+        Rate("post", 1, 1.0),
+        Rate("list", 20, 60.0),
+        *(Rate(name, 50, 60.0) for name in ("info", "join", "history")),
+    )
     concurrency = 1
 
     def __init__(
@@ -98,6 +110,7 @@ class Slack(Destination):
         super().__init__(object, behavior, identifier, options, sync_id=sync_id)
         self.channel = object
         self._may_join = True
+        self._granted: frozenset[str] = frozenset()
         self.on_long_text: str = self.options.get("on_long_text", "invalid")
         if self.on_long_text not in ("invalid", "truncate"):
             raise ConfigError.unknown("options['on_long_text']", self.on_long_text, ("invalid", "truncate"))
@@ -146,14 +159,14 @@ class Slack(Destination):
         header = response.headers.get("x-oauth-scopes")
         if header is None:
             return f"{who}; Slack does not tell the scopes of this token"
-        granted = {scope.strip() for scope in header.split(",")}
+        granted = _scopes(response)
         if "chat:write" not in granted:
             raise AuthError(f"{who}, but the token lacks the scope chat:write: it cannot post")
-        wanted = ("channels:read", "groups:read", "channels:join")
-        missing = [scope for scope in wanted if scope not in granted]
-        return f"{who}; scopes: {', '.join(sorted(granted))}" + (
-            f"; missing to find and join channels by itself: {', '.join(missing)}" if missing else ""
-        )
+        words = f"{who}; scopes: {', '.join(sorted(granted))}"
+        for what, wanted in _WANTED.items():
+            if missing := [scope for scope in wanted if scope not in granted]:
+                words += f"; missing to {what}: {', '.join(missing)}"
+        return words
 
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
         """Find the channel's ID: a name may be given to another channel, and works for public ones only."""
@@ -166,11 +179,15 @@ class Slack(Destination):
         if channel.get("is_private") and channel.get("is_member") is False:
             raise self._stop("not_in_channel")
         self.channel = channel["id"]
+        # Only members may read. Of a channel that cannot be asked about it is not known which scope it takes.
+        history = "groups:history" if channel.get("is_private") else "channels:history"
+        self.finds = bool(channel.get("is_member")) and history in self._granted
 
     def _info(self) -> Exchange[dict[str, Any]]:
         response = yield Request(
             method="GET", path="/conversations.info", query={"channel": self.object_name}, limit="info"
         )
+        self._granted = _scopes(response)
         answer = _answer(response)
         if answer.get("error") == "missing_scope":
             return {"id": self.object_name}  # the first post will tell
@@ -197,6 +214,7 @@ class Slack(Destination):
             # 999 is the most it takes.
             query = {"types": types, "limit": "999", "cursor": cursor}
             response = yield Request(method="GET", path="/conversations.list", query=query, limit="list")
+            self._granted = _scopes(response)
             answer = _answer(response)
             if answer.get("error") == "missing_scope":
                 return None
@@ -223,25 +241,44 @@ class Slack(Destination):
 
     def payload(self, operation: Operation) -> dict[str, Any]:
         """Return the arguments of chat.postMessage."""
-        return {"channel": self.channel, **content.message(operation.record.fields)}
+        payload = {"channel": self.channel, **content.message(operation.record.fields)}
+        if self.finds and marks.takes_mark(payload):
+            payload["metadata"] = marks.metadata(self._mark(operation))
+        return payload
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """Post one message, joining the channel first where that turns out to be needed."""
         (operation,) = batch
-        post = Request(
+        response = yield self._post(operation)
+        if self.finds and response.json_object().get("error") == _NO_METADATA:
+            self.finds = False
+            response = yield self._post(operation)
+        if self._may_join and response.json_object().get("error") == "not_in_channel":
+            # Not before: a bot with chat:write.public need not join, and a dry run must not.
+            self._may_join = False
+            yield from self._join()
+            response = yield self._post(operation)
+        return [self._result(response)]
+
+    def _post(self, operation: Operation) -> Request:
+        return Request(
             method="POST",
             path="/chat.postMessage",
             json=self.payload(operation),
             idempotent=self.resendable(operation),
             limit="post",
         )
-        response = yield post
-        if self._may_join and response.json_object().get("error") == "not_in_channel":
-            # Not before: a bot with chat:write.public need not join, and a dry run must not.
-            self._may_join = False
-            yield from self._join()
-            response = yield post
-        return [self._result(response)]
+
+    def find(self, operations: Sequence[Operation], since: int) -> Exchange[Sequence[bool | None]]:
+        """Look for the marks of the rows in the channel's history."""
+        there = yield from marks.read_marks(self.channel, since)
+        return [
+            None if there is None or not marks.takes_mark(operation.record.fields) else self._mark(operation) in there
+            for operation in operations
+        ]
+
+    def _mark(self, operation: Operation) -> str:
+        return marks.mark(self.sync_id, operation.record.id)
 
     def _join(self) -> Exchange[None]:
         response = yield Request(
@@ -360,6 +397,12 @@ def _answer(response: Response) -> dict[str, Any]:
     if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
         raise Unanswered(f"HTTP {response.status} with JSON that is no answer of Slack", status=response.status)
     return answer
+
+
+def _scopes(response: Response) -> frozenset[str]:
+    """Return what the token is granted, as far as Slack tells (the header is not in its reference: unverified)."""
+    header = response.headers.get("x-oauth-scopes", "")
+    return frozenset(scope.strip() for scope in header.split(",") if scope.strip())
 
 
 def _reason(answer: Mapping[str, Any]) -> str:

@@ -37,7 +37,11 @@ class Changes(Protocol):
         """Return how the row ends without being sent, None if it is to be sent. ``record`` is None if invalid."""
 
     def intend(self, changes: Sequence[Change], at: int) -> None:
-        """Take note that rows are about to be sent that must not be sent twice; ``at`` is the Unix time."""
+        """
+        Take note that rows are about to be sent that must not be sent twice.
+
+        :param at: the Unix time; 0 if they could not be found at the destination.
+        """
 
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Take note that rows were not sent after all."""

@@ -57,14 +57,18 @@ def settle_doubts(
 
 def _look(doubts: Sequence[Planned], destination: Destination, client: Client | None) -> Sequence[bool | None]:
     """Return for each whether it was applied, None where that cannot be told."""
-    if client is None or not destination.finds:
-        return [None] * len(doubts)
-    since = min(change.in_doubt_since or 0 for change, _ in doubts)
+    asked = [at for at, (change, _) in enumerate(doubts) if change.in_doubt_since]
+    answers: list[bool | None] = [None] * len(doubts)
+    if client is None or not destination.finds or not asked:
+        return answers
+    since = min(doubts[at][0].in_doubt_since or 0 for at in asked)
     client.sleep(max(0.0, since + destination.applied_within_s - time.time()))
-    found = client.run(destination.find([operation for _, operation in doubts], since))
-    if len(found) != len(doubts):
-        raise AccountingError(f"{destination.name} gave {len(found)} answers about {len(doubts)} operations in doubt")
-    return found
+    found = client.run(destination.find([doubts[at][1] for at in asked], since))
+    if len(found) != len(asked):
+        raise AccountingError(f"{destination.name} gave {len(found)} answers about {len(asked)} operations in doubt")
+    for at, there in zip(asked, found, strict=True):
+        answers[at] = there
+    return answers
 
 
 def look_at_once(

@@ -34,7 +34,8 @@ class Change:
     :param owed: it was read by its key, because it did not arrive before.
     :param digest: what is remembered of it once it arrived; set when its record is known.
     :param once: sent a second time it would stand there twice.
-    :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has.
+    :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has, 0 if it was sent
+        in a way in which it cannot be found.
     :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
     :param record_id: identifier it is known by at the destination; set when its record is known.
     :param removed: it is gone from the model: its record is to be deleted.

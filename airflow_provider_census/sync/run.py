@@ -248,7 +248,7 @@ class _Run:
     def intend(self, tokens: Sequence[Change]) -> None:
         """Save that these rows are about to be sent; see :class:`~airflow_provider_census.sync.journal.Journal`."""
         assert self._changes is not None
-        self._changes.intend(tokens, int(time.time()))
+        self._changes.intend(tokens, int(time.time()) if self._sync.destination.finds else 0)
         try:
             self._save()
         except BaseException:

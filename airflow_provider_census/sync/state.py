@@ -38,7 +38,7 @@ class State:
     :param owed_null_keys: whether rows without a key are among them.
     :param in_doubt: digests of rows that were being sent when the state was saved, and must not be sent twice: what
         became of them is not known, unless a newer state says so.
-    :param in_doubt_since: Unix time before which none of them was sent.
+    :param in_doubt_since: Unix time before which none of them was sent; 0 if they cannot be found at the destination.
     """
 
     target: str

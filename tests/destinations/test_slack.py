@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -144,7 +145,8 @@ class TestConnection:
         sandbox["slack"].scopes = {"chat:write", "channels:read"}
         told = Sync(sandbox).test()
         assert "Sandbox as census" in told
-        assert told.endswith("by itself: groups:read, channels:join")
+        assert "by itself: groups:read, channels:join;" in told
+        assert told.endswith("got no answer: channels:history, groups:history")
         assert [call.path for call in sandbox.calls("slack")] == ["/api/auth.test"]
 
     def test_a_token_that_cannot_post_fails_it(self, sandbox: Sandbox) -> None:
@@ -489,6 +491,100 @@ class TestLostAnswers:
         sandbox.inject(Fault(api="slack", path="/api/conversations.list", reset="after"))
         Sync(sandbox).prepare("text")
         assert len(sandbox.ledger) == 2
+
+
+class TestLookingForMessages:
+    """Messages are marked where they can be looked for."""
+
+    @pytest.fixture
+    def sync(self, sandbox: Sandbox) -> Sync:
+        sync = Sync(sandbox)
+        sync.prepare("text")
+        return sync
+
+    @staticmethod
+    def find(sync: Sync, *rows: dict[str, Any]) -> Sequence[bool | None]:
+        operations = [Operation(Behavior.APPEND, Record(n, str(n), fields)) for n, fields in enumerate(rows, 1)]
+        return sync.client.run(sync.destination.find(operations, int(time.time())))
+
+    def test_a_message_that_arrived_is_told_from_one_that_did_not(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.append(text="one")
+        sandbox["slack"].channel("general").messages.append({"ts": f"{int(time.time())}.9", "text": "two"})
+        assert self.find(sync, {"text": "one"}, {"text": "two"}) == [True, False]
+
+    def test_the_same_row_of_another_sync_is_another_one(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.append(text="one")
+        sync.destination.sync_id = "another"
+        assert self.find(sync, {"text": "one"}) == [False]
+
+    def test_a_mark_tells_nothing_of_the_row(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.destination.sync_id = "vip_customers"
+        row = Operation(Behavior.APPEND, Record("ada@example.com", "ada@example.com", {"text": "hello"}))
+        sync.client.run(sync.destination.send([row]))
+        (message,) = sandbox["slack"].channel("general").messages
+        assert message["metadata"]["event_type"] == "census_row"
+        assert len(message["metadata"]["event_payload"]["row"]) == 16
+        assert not re.search("ada|vip", json.dumps(message["metadata"]))
+
+    @pytest.mark.parametrize("known", ["#general", "C0000000001"])
+    def test_a_token_that_may_not_read_the_history_marks_nothing(self, sandbox: Sandbox, known: str) -> None:
+        sandbox["slack"].scopes -= {"channels:history"}
+        sync = Sync(sandbox, known)
+        sync.prepare("text")
+        sync.append(text="one")
+        assert sync.destination.finds is False
+        assert "metadata" not in sandbox["slack"].channel("general").messages[0]
+
+    def test_a_private_channel_takes_the_scope_for_private_ones(self, sandbox: Sandbox) -> None:
+        sandbox["slack"].add_channel("board", is_private=True, is_member=True)
+        sync = Sync(sandbox, "#board")
+        sync.prepare("text")
+        assert sync.destination.finds is True
+        sandbox["slack"].scopes -= {"groups:history"}
+        sync.prepare("text")
+        assert sync.destination.finds is False
+
+    def test_a_channel_the_bot_is_not_in_cannot_be_read(self, sandbox: Sandbox) -> None:
+        sync = Sync(sandbox, "#random")
+        sync.prepare("text")
+        assert sync.destination.finds is False
+
+    def test_a_token_that_may_not_send_metadata_posts_without_it(self, sandbox: Sandbox, sync: Sync) -> None:
+        refusal = {"ok": False, "error": "metadata_must_be_sent_from_app"}
+        sandbox.inject(Fault(api="slack", path=POST, contains="census_row", status=200, body=refusal, times=9))
+        assert [sync.append(text=text).outcome for text in ("one", "two")] == [Outcome.SENT] * 2
+        assert sandbox["slack"].texts("general") == ["one", "two"]
+        assert sync.destination.finds is False
+        assert len(sandbox.calls("slack", "POST", POST)) == 3
+
+    def test_metadata_of_the_author_and_replies_are_left_alone(self, sandbox: Sandbox, sync: Sync) -> None:
+        own = {"event_type": "deal", "event_payload": {"id": "1"}}
+        sync.append(text="one", metadata=own)
+        parent = sandbox["slack"].channel("general").messages[0]
+        assert parent["metadata"] == own
+        sync.append(text="two", thread_ts=parent["ts"])
+        assert "metadata" not in sandbox["slack"].channel("general").messages[1]
+        rows = ({"text": "one", "metadata": own}, {"text": "two", "thread_ts": parent["ts"]})
+        assert self.find(sync, *rows) == [None, None]
+
+    def test_a_message_is_found_behind_a_thousand_others(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.append(text="one")
+        now = int(time.time()) + 1
+        messages = sandbox["slack"].channel("general").messages
+        messages += [{"ts": f"{now}.{n:06}", "text": "chatter"} for n in range(1_100)]
+        assert self.find(sync, {"text": "one"}) == [True]
+        assert len(sandbox.calls("slack", path="*history")) == 2
+
+    def test_what_was_posted_long_before_is_not_read(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.append(text="one")
+        (message,) = sandbox["slack"].channel("general").messages
+        message["ts"] = "1500000000.000001"
+        assert self.find(sync, {"text": "one"}) == [False]
+
+    def test_a_history_that_is_closed_meanwhile_tells_nothing(self, sandbox: Sandbox, sync: Sync) -> None:
+        sync.append(text="one")
+        sandbox["slack"].scopes.clear()
+        assert self.find(sync, {"text": "one"}) == [None]
 
 
 class TestWebhook:

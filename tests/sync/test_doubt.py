@@ -6,16 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from airflow_provider_census.destinations.slack import Slack
 from airflow_provider_census.errors import AuthError, Busy, ThresholdExceeded
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.delta import Snapshot
+from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.state import MemoryStore, State
+from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Operation
-from tests.sync.support import Finding, Lite, Rig, Tiny, TinyApi, Users
+from airflow_provider_census.transport.rate import Rate
+from tests.sync.support import APPEND, Finding, Lite, Rig, Tiny, TinyApi, Users
 
 MIRROR = Behavior.MIRROR
 
@@ -322,6 +325,44 @@ def test_where_looking_fails_the_doubt_stays(finding: Rig, users: Users, tiny: T
     finding.sandbox.recover()
     assert finding.run(max_rejected=0).failure is None
     assert sorted(map(int, tiny.posted)) == list(range(30))
+
+
+# --- Slack -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slack(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """Messages by a token that may read the channel's history."""
+    monkeypatch.setattr(Slack, "applied_within_s", 0.0)
+    rig.sandbox["slack"].posts_per_s = None
+    rates = [Rate(name, 1_000, 1.0) for name in ("post", "list", "history")]
+    settings: dict[str, Any] = {"object": "#general", "behavior": APPEND, "mapping": {"text": Template("row {{ id }}")}}
+    return Rig(rig.sandbox, rig.source, Slack, delta=Watermark("t"), rates=rates, max_rejected=0, **settings)
+
+
+@pytest.mark.parametrize("requests", [2, 3, 6])
+@pytest.mark.parametrize("reset", ["before", "after"])
+def test_a_message_that_a_killed_worker_was_posting_is_looked_for(
+    slack: Rig, users: Users, requests: int, reset: Literal["before", "after"]
+) -> None:
+    users.add(range(10))
+    slack.sandbox.inject(Fault(api="slack", path="*postMessage", after=requests - 2, reset=reset))
+    slack.sandbox.inject(Fault(api="slack", path="*history", times=9, status=503))
+    slack.run_killed(requests)
+    slack.sandbox.recover()
+    assert slack.run().failure is None
+    assert slack.api.texts("general") == [f"row {n}" for n in range(10)]
+    assert nothing_left(slack)
+
+
+def test_a_message_posted_without_a_mark_is_not_looked_for(slack: Rig, users: Users) -> None:
+    users.add(range(10))
+    scopes = set(slack.api.scopes)
+    slack.api.scopes -= {"channels:history"}
+    slack.run_killed(2)
+    slack.api.scopes |= scopes
+    assert slack.run(max_rejected=None).counts == {"uncertain": 1, "sent": 9}
+    assert slack.api.texts("general") == [f"row {n}" for n in range(10)]
 
 
 def keys(records: Iterable[logging.LogRecord]) -> list[int]:

@@ -34,7 +34,9 @@ def braze_events(rig: Rig) -> Rig:
 
 @pytest.fixture
 def slack(rig: Rig) -> Rig:
+    """Messages by a token that may not read the channel's history."""
     rig.sandbox["slack"].posts_per_s = None
+    rig.sandbox["slack"].scopes -= {"channels:history", "groups:history"}
     rates = (Rate("post", 100_000, 1.0), Rate("list", 1_000, 1.0))
     settings: dict[str, Any] = {"object": "#general", "behavior": APPEND, "mapping": {"text": Template("row {{ id }}")}}
     return Rig(rig.sandbox, rig.source, destinations.get("slack"), delta=TIE, rates=rates, **settings)
