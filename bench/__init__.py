@@ -1,6 +1,7 @@
 """
-Benchmarks of the engine: ``make bench``.
+Benchmarks: ``make bench``.
 
-Every scenario runs in a process of its own, against a stub API in another process and a real PostgreSQL, so that its
-peak memory and its seconds are its own. Numbers depend on the machine; compare the rows of one run.
+Every measurement is a process of its own, against an API in another process and a real PostgreSQL or DuckDB, so that
+its seconds and its peak memory are its own. Peers do the same work in the same run. Numbers depend on the machine:
+compare the rows of one run.
 """

@@ -1,66 +1,62 @@
-"""One sync in this process; prints what it took as JSON."""
+"""One sync in this process, without Airflow; prints what it took as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import time
+from pathlib import Path
 
-from airflow_provider_census.destinations import get
-from airflow_provider_census.sources.dbapi import DbApiSource
-from airflow_provider_census.sync import Watermark
+from airflow_provider_census.sync import Snapshot, Watermark
+from airflow_provider_census.sync.delta import Delta
 from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.run import Sync, run_sync
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials
-from airflow_provider_census.transport.rate import Limiter, Rate
-
-_MODEL = """
-SELECT n AS id, 'user' || n || '@example.com' AS email, 'Name ' || n AS name, MOD(n, 5) AS plan, MOD(n, 1000) / 10.0 AS mrr,
-       TIMESTAMPTZ '2026-01-01 00:00:00+00' + n * INTERVAL '1 second' AS updated_at
-FROM generate_series(1, %s) AS n
-"""
-
-_SYNCS = {
-    "braze": (
-        "user",
-        Behavior.UPDATE_OR_CREATE,
-        "external_id",
-        {"email": "email", "first_name": "name", "plan": "plan", "mrr": "mrr"},
-    ),
-    "intercom": (
-        "event",
-        Behavior.SEND,
-        "event_id",
-        {"event_name": "name", "created_at": "updated_at", "email": "email", "metadata.plan": "plan"},
-    ),
-}
+from airflow_provider_census.transport.rate import Limiter
+from bench.sources import DuckDb, Postgres
+from bench.syncs import LIMITED, WORKS
+from bench.work import model
 
 
 def main() -> None:
     """Run the sync the arguments describe."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--destination", choices=_SYNCS, required=True)
-    parser.add_argument("--rows", type=int, required=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--destination", choices=LIMITED, required=True)
     parser.add_argument("--url", required=True)
+    parser.add_argument("--rows", type=int, default=0)
+    parser.add_argument("--postgres", help="the rows are made there")
+    parser.add_argument("--duckdb", help="the rows are those of the table users there, compared with a snapshot")
+    parser.add_argument("--baseline", choices=("send", "skip"), default="send")
+    parser.add_argument("--limit", type=float, help="share of the published limit; without, there is none")
+    parser.add_argument("--sandbox", action="store_true", help="do what a sandbox takes")
     arguments = parser.parse_args()
-    cls = get(arguments.destination)
-    credentials = Credentials(password="bench", host=arguments.url)
-    object_name, behavior, identifier, mapping = _SYNCS[arguments.destination]
-    sync = Sync(
-        model=Model(_MODEL, (arguments.rows,)),
-        destination=cls(object_name, behavior, identifier),
-        key_column="id",
-        mapping=mapping,
-        delta=Watermark("updated_at"),
+    work = (LIMITED if arguments.sandbox else WORKS)[arguments.destination]
+    destination, credentials = work.bind(arguments.destination, arguments.url)
+    cls = type(destination)
+    client = Client(
+        cls.endpoint(credentials),
+        Limiter(destination.limits() if arguments.limit else (), share=arguments.limit or 1.0),
+        judge=cls.judge,
+        throttle=cls.throttle,
+        timeout_s=cls.timeout_s,
     )
-    # Limits off: what is measured is what would hold the engine back if the destination did not.
-    limiter = Limiter([Rate(rate.name, 1e9, 1.0) for rate in cls.rates])
-    client = Client(cls.endpoint(credentials), limiter, judge=cls.judge, throttle=cls.throttle)
-    source = DbApiSource.of("bench_source")
+    source: DuckDb | Postgres
+    delta: Delta
+    if arguments.duckdb:
+        source, delta = DuckDb(arguments.duckdb), Snapshot(baseline=arguments.baseline)
+        sql = "SELECT * FROM users"
+    else:
+        source, delta = Postgres(arguments.postgres), Watermark("updated_at")
+        sql = model(arguments.rows)
+    sync = Sync(
+        model=Model(sql),
+        destination=destination,
+        key_column=work.key,
+        mapping=work.mapping,
+        delta=delta,
+    )
     started = time.perf_counter()
     result, failure = run_sync(sync, source, client, MemoryStore())
     seconds = time.perf_counter() - started
@@ -71,11 +67,22 @@ def main() -> None:
             {
                 "read": result.tally.read,
                 "requests": result.requests,
+                "retries": result.retries,
+                "refused_429": client.traffic.refused_429,
                 "seconds": seconds,
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "peak_mb": _peak_mb(),
+                "fetched": getattr(source, "fetched", None),
             }
         )
     )
+
+
+def _peak_mb() -> float:
+    """Return the most memory this process had: getrusage also counts that of the process which started it."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s*(\d+)", status)
+    assert found is not None
+    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":
