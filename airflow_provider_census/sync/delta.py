@@ -78,7 +78,8 @@ class Snapshot:
 
     :param conn_id: database of the snapshot; None for the source. Elsewhere, keys and digests of the whole model are
         staged there in every run.
-    :param schema: where the table is made; None for the connection's own. Made if missing.
+    :param schema: where the table is made, spelled as the database spells it (in Snowflake mostly ``CRM``, not
+        ``crm``); None for the connection's own. Made if missing.
     :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled. Rows that were
         skipped are never deleted by a mirror.
     """

@@ -193,13 +193,17 @@ class ModelSql:
             return f"CONVERT(NVARCHAR(MAX), {self.quote(name)}, 126) COLLATE {EXACT_COLLATION}"
         return exp.cast(exp.column(name, quoted=True), "text").sql(self._dialect)
 
+    def folded(self, name: str) -> str:
+        """Return an expression for the value of a column as text without regard to case and blanks around it."""
+        return f"LOWER(TRIM({self.text(name)}))"
+
     def _read(self, key: str, lower: bool, *clauses: str | Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"
         return self.compose(f"SELECT {_ALIAS}.*, {copies} FROM ", *self._model(), *clauses)
 
     def _same(self, key: str, lower: bool) -> str:
         """Return an expression that is equal for keys the destination holds for one."""
-        same = f"LOWER(TRIM({self.text(key)}))" if lower else self.quote(key)
+        same = self.folded(key) if lower else self.quote(key)
         exact = _EXACT_TYPES.get(self._dialect)
         return f"CAST({same} AS {exact})" if exact else same
 

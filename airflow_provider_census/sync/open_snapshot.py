@@ -47,6 +47,8 @@ def open_snapshot(
     database = elsewhere or cast("Database", source)
     if delta.schema and database.dialect == "sqlite":
         raise ConfigError("SQLite has no schemas; leave out schema of the Snapshot")
+    if database.dialect == "athena":
+        raise ConfigError("Athena has no tables of rows that change; name another database: Snapshot(conn_id=…)")
     if not delta.schema and database.dialect == "bigquery":
         raise ConfigError("BigQuery has no schema of its own for a connection; give the Snapshot one, a dataset")
     target = f"{destination.name}/{destination.object_name}"

@@ -18,6 +18,8 @@ DIGEST = "census_digest"
 
 # No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
 _WITHOUT_MD5 = frozenset({"sqlite"})
+# MD5 of bytes to bytes.
+_OF_BYTES = frozenset({"athena", "presto", "trino"})
 # || is OR in MySQL, and new in SQL Server.
 _WITH_CONCAT = frozenset({"mysql", "tsql"})
 
@@ -53,7 +55,7 @@ class SnapshotSql(SnapshotTable):
 
     def baseline(self) -> Query:
         """Return the statement that takes every row of the model as settled, without sending it (a baseline)."""
-        record_id = self._same(self._key, self._lower) if self._lower else self.text(self._key)
+        record_id = self.folded(self._key) if self._lower else self.text(self._key)
         return self.compose(
             f"INSERT INTO {self.name} ({', '.join(COLUMNS)}) "
             f"SELECT {self.text(self._key)}, MIN({record_id}), MIN({self._digest()}), 0 FROM ",
@@ -130,4 +132,6 @@ class SnapshotSql(SnapshotTable):
             return text
         if self._dialect == "tsql":  # bytes there, which do not concatenate
             return f"CONVERT(VARCHAR(32), HASHBYTES('MD5', {text}), 2)"
+        if self._dialect in _OF_BYTES:
+            return f"LOWER(TO_HEX(MD5(TO_UTF8({text}))))"
         return exp.MD5(this=exp.var(text)).sql(self._dialect)

@@ -196,6 +196,18 @@ def test_a_baseline_settles_every_row_without_reading_one(source: DbApiSource, s
     assert _rows(source, sql.removed()) == []
 
 
+def test_a_baseline_of_folded_keys_keeps_what_the_destination_knows(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    model = Model("SELECT ' Ann@X ' AS id, 'x' AS email UNION ALL SELECT 'zoë@x', 'y'")
+    sql = _sql(source, request, model=model, columns=["email"], lower=True)
+
+    source.write([sql.baseline()])
+
+    assert [row[:2] for row in _rows(source, sql.content())] == [(" Ann@X ", "ann@x"), ("zoë@x", "zoë@x")]
+    assert _rows(source, sql.changed()) == []
+
+
 def test_the_models_own_parameters_and_percent_signs_are_kept(
     source: DbApiSource, request: pytest.FixtureRequest
 ) -> None:
