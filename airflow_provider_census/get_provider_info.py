@@ -18,7 +18,12 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             },
         ],
-        "operators": [{"integration-name": "Census", "python-modules": ["airflow_provider_census.operators.sync"]}],
+        "operators": [
+            {
+                "integration-name": "Census",
+                "python-modules": [f"airflow_provider_census.operators.{name}" for name in ("state", "sync")],
+            },
+        ],
         "hooks": [
             {
                 "integration-name": "Census",

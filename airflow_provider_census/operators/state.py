@@ -201,5 +201,6 @@ def _summary(state: State) -> dict[str, Any]:
         "watermark": {"column": state.column, "value": readable(state.watermark)},
         "settled": len(state.settled),
         "owed": len(state.owed) + state.owed_null_keys,
+        "in_doubt": len(state.in_doubt),
         "owed_sample": [readable(key) for key in state.owed[:_SHOWN_KEYS]],
     }

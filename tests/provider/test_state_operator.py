@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from airflow_provider_census.operators.state import STATE_PARAMS, CensusStateOpe
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync import FullRefresh, Snapshot, Watermark
+from airflow_provider_census.sync.state import State
 from tests.deployment import Deployment, Run
 from tests.provider.conftest import MESSAGES, USERS, Warehouse, lines, outcomes, sent
 
@@ -208,10 +208,7 @@ def test_a_sync_without_a_run_has_no_state_and_a_dry_run_makes_room_for_one(
     warehouse.put(1, 2)
     deployment.register(dag)
     desk = Desk(deployment, dag)
-    state = {
-        **{"version": 1, "sequence": 7, "target": "braze/user", "run_id": "", "mapping": ""},
-        **{"watermark": {"column": "moved", "value": 2}, "settled": "", "owed": [], "owed_null_keys": False},
-    }
+    state = State(target="braze/user", sequence=7, column="moved", watermark=2).to_json()
 
     assert desk.do("show")["next_run"] == "is a first one and sends every row (baseline='send')"
     assert "no state to reset" in desk.refusal("reset")
@@ -323,11 +320,3 @@ def test_another_task_is_no_sync(make_dag: Callable[..., DAG]) -> None:
 
     with make_dag(), pytest.raises(ConfigError, match="not a task that runs a sync"):
         CensusStateOperator(task_id="state", sync=EmptyOperator(task_id="other"))
-
-
-def test_two_times_are_read_as_the_stored_ones_are() -> None:
-    from airflow_provider_census.sync.repair import rebase
-    from airflow_provider_census.sync.state import State
-
-    zoned = State(target="x/y", column="at", watermark=dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
-    assert rebase(zoned, "2025-06-01T02:00:00+02:00").watermark == dt.datetime(2025, 6, 1, tzinfo=dt.UTC)
