@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.delta import Watermark
+from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.state import MemoryStore, State
-from tests.sync.support import APPEND, UPSERT, Lite, Ran, Rig, Tiny, TinyApi, Users
+from tests.sync.support import APPEND, UPSERT, Finding, Lite, Ran, Rig, Tiny, TinyApi, Users
 
 
 class Small(Tiny):
     """Many requests for few rows."""
+
+    concurrency = 3
+    batch = 3
+
+
+class SmallFinding(Finding):
+    """The same, where it can be asked what has arrived."""
 
     concurrency = 3
     batch = 3
@@ -38,6 +48,26 @@ class Dying(MemoryStore):
             super().save(state)
 
 
+class Listing(logging.Handler):
+    """What the log lists as uncertain: a run that is killed leaves nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "ended uncertain" in record.getMessage():
+            self.keys |= set(ast.literal_eval(record.getMessage().partition(": ")[2] + ","))
+
+
+@pytest.fixture(scope="module")
+def listing() -> Iterator[Listing]:
+    log, listing = logging.getLogger("airflow_provider_census.sync.run"), Listing()
+    log.addHandler(listing)
+    yield listing
+    log.removeHandler(listing)
+
+
 @dataclass
 class World:
     """A model that changes, an API that has bad days, and a sync between them."""
@@ -47,7 +77,6 @@ class World:
     api: TinyApi
     clock: int = 100
     rows: dict[str, str] = field(default_factory=dict)
-    uncertain: set[str] = field(default_factory=set)
     ids: int = 0
     versions: int = 0
 
@@ -89,11 +118,7 @@ class World:
         self.rig.sandbox.inject(Fault(api="tiny", after=after, times=times, **what))
 
     def run(self) -> Ran:
-        ran = self.rig.run()
-        sample = ran.json["uncertain_sample"]
-        assert len(sample) == ran.counts.get("uncertain", 0), "the test must know all of them"
-        self.uncertain |= {entry["key"] for entry in sample}
-        return ran
+        return self.rig.run()
 
     def die(self, saves: int) -> None:
         kept = self.rig.store
@@ -101,6 +126,9 @@ class World:
         self.rig.run()
         self.rig.store = MemoryStore()
         self.rig.store.value = dying.value
+
+    def kill(self, requests: int) -> None:
+        self.rig.run_killed(requests)
 
     def recover(self) -> None:
         """Heal everything and run until nothing is left to do."""
@@ -138,11 +166,12 @@ def steps(late: int, *more: Any) -> Any:
     return st.lists(st.one_of(insert, insert, *COMMON, *more), min_size=4, max_size=14)
 
 
-def live(server: Sandbox, folder: Path, history: list[Any], **settings: Any) -> World:
+def live(server: Sandbox, folder: Path, history: list[Any], destination: type[Tiny] = Small, **settings: Any) -> World:
     server.reset()
     source = Lite(folder / "source.sqlite")
-    source.execute("DROP TABLE IF EXISTS users")
-    world = World(Rig(server, source, Small, attempts=2, **settings), Users(source), server["tiny"])
+    for (table,) in source.connect().execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        source.execute(f'DROP TABLE "{table}"')
+    world = World(Rig(server, source, destination, attempts=2, **settings), Users(source), server["tiny"])
     for name, *arguments in history:
         getattr(world, name)(*arguments)
     world.recover()
@@ -150,8 +179,10 @@ def live(server: Sandbox, folder: Path, history: list[Any], **settings: Any) -> 
 
 
 LAGS = st.sampled_from([None, 3])
+DELTAS = st.sampled_from([Watermark("t"), Watermark("t", lag=3), Snapshot()])
 UPDATE = st.tuples(st.just("update"), WHICH)
 DIE = st.tuples(st.just("die"), st.integers(0, 4))
+KILL = st.tuples(st.just("kill"), st.integers(0, 6))
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +199,24 @@ def test_upserts_end_with_the_newest_value_of_every_row(
     assert {id: world.api.records[id]["name"] for id in world.rows} == world.rows
 
 
-@given(data=st.data(), lag=LAGS)
+@given(data=st.data(), delta=DELTAS)
 def test_appends_end_with_every_row_once(
-    engine_server: Sandbox, folder: Path, data: st.DataObject, lag: int | None
+    engine_server: Sandbox, folder: Path, listing: Listing, data: st.DataObject, delta: Watermark | Snapshot
 ) -> None:
-    history = data.draw(steps(lag or 0))
-    world = live(engine_server, folder, history, delta=Watermark("t", lag=lag), behavior=APPEND, object="post")
+    history = data.draw(steps(3 if isinstance(delta, Snapshot) else delta.lag or 0, KILL, KILL))
+    listing.keys.clear()
+    world = live(engine_server, folder, history, delta=delta, behavior=APPEND, object="post")
     posted = Counter(world.api.posted)
     assert not [id for id, times in posted.items() if times > 1]
-    assert set(world.rows) - world.uncertain <= set(posted)
+    assert set(world.rows) - listing.keys <= set(posted)
+
+
+@given(data=st.data(), delta=DELTAS)
+def test_appends_that_can_be_looked_for_all_arrive(
+    engine_server: Sandbox, folder: Path, data: st.DataObject, delta: Watermark | Snapshot
+) -> None:
+    history = data.draw(steps(3 if isinstance(delta, Snapshot) else delta.lag or 0, KILL, KILL))
+    world = live(engine_server, folder, history, SmallFinding, delta=delta, behavior=APPEND, object="post")
+    posted = Counter(world.api.posted)
+    assert not [id for id, times in posted.items() if times > 1]
+    assert set(world.rows) <= set(posted)
