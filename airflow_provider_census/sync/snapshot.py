@@ -74,11 +74,12 @@ class SnapshotSql(SnapshotTable):
         """
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(self._key, self._lower)}) AS {COPIES}"
         where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR p.digest <> m.{DIGEST}"
+        # Counted before the digest is made: databases carry every column through the sort of a window.
         return self.compose(
-            f"SELECT m.* FROM (SELECT census_model.*, {copies}, {self.text(self._key)} AS {KEY}, "
-            f"{self._digest()} AS {DIGEST} FROM ",
+            f"SELECT m.* FROM (SELECT c.*, {self.text(self._key)} AS {KEY}, {self._digest()} AS {DIGEST} "
+            f"FROM (SELECT census_model.*, {copies} FROM ",
             *self._model(),
-            f") m LEFT JOIN {self.name} p ON p.sync_key = m.{KEY}",
+            f") c) m LEFT JOIN {self.name} p ON p.sync_key = m.{KEY}",
             "" if everything else f" WHERE {where} OR m.{COPIES} > 1",
         )
 
