@@ -164,7 +164,7 @@ def _text(value: Any) -> Any:
 def _walk(path: str, value: Any, key: object = None) -> Iterator[tuple[str, object, Any]]:
     """Yield path, key and value of ``value`` and of everything in it."""
     yield path, path if key is None else key, value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for child, part in value.items():
             yield from _walk(f"{path}.{child}", part, child)
     elif isinstance(value, list | tuple):

@@ -34,6 +34,8 @@ from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 class Refused(CensusError):
     """
@@ -342,7 +344,7 @@ def choice(credentials: Credentials, name: str, valid: Iterable[str], default: s
 
 def encoded_size(value: Any) -> int:
     """Return the bytes of ``value`` as JSON on the wire."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return len(_JSON.encode(value).encode())
 
 
 def rejected(reason: str, status: int | None = None) -> RowResult:

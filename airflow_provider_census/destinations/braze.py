@@ -206,7 +206,7 @@ class Braze(Destination):
             # The next user who shares the e-mail would go too.
             return self.identifier.name not in ("email", "phone")
         adds = any(
-            isinstance(value, Mapping) and not value.keys().isdisjoint(("inc", "add", "$add"))
+            isinstance(value, dict) and not value.keys().isdisjoint(("inc", "add", "$add"))
             for value in operation.record.fields.values()
         )
         return super().repeatable(operation) and not adds

@@ -33,12 +33,12 @@ class Converter:
         """Return ``value`` as JSON."""
         if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, str):
+            return self._text(value, path)
         if isinstance(value, (int, float, decimal.Decimal)) and not _is_json(value):
             raise ValueError(f"{path}: NaN, infinity and numbers beyond 1e308 have no JSON form")
         if isinstance(value, (int, float)):
             return value
-        if isinstance(value, str):
-            return self._text(value, path)
         if isinstance(value, Mapping):
             return {self._text(str(k), path): self.value(v, f"{path}.{k}") for k, v in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
@@ -65,7 +65,7 @@ class Converter:
         """Escape every text, the leaves of a JSON column by their own paths: the destination knows which are markup."""
         if isinstance(value, str):
             return self._destination.escape(value, path)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {k: self._escaped(v, f"{path}.{k}") for k, v in value.items()}
         if isinstance(value, list):
             return [self._escaped(item, path) for item in value]
