@@ -106,6 +106,13 @@ class Mapper:
         """Return the raw value of the sync key of ``row``."""
         return row[self._key_at]
 
+    def identify(self, key: Any) -> str | None:
+        """Return what the destination knows the record of ``key`` by, None if it cannot have one."""
+        try:
+            return self._identifier(key)
+        except ValueError:
+            return None
+
     # --- binding ---------------------------------------------------------------------------------------------------
 
     def _sync_all(self, declared: SyncAll) -> dict[str, _Reader]:
@@ -194,15 +201,19 @@ class Mapper:
 
     def _key(self, row: Sequence[Any]) -> tuple[Any, str]:
         key = row[self._key_at]
+        text = self._identifier(key)
+        copies = row[len(self._columns)] if len(row) > len(self._columns) else 1
+        if copies > 1:
+            raise ValueError(f"the sync key stands in {copies} rows; none of them is sent")
+        return key, text
+
+    def _identifier(self, key: Any) -> str:
         if key is None:
             raise ValueError(f"the sync key {self.key_column} is NULL")
         text = self._destination.identifier.normalise(key_text(key))
         if not text.strip():
             raise ValueError(f"the sync key {self.key_column} is empty")
-        copies = row[len(self._columns)] if len(row) > len(self._columns) else 1
-        if copies > 1:
-            raise ValueError(f"the sync key stands in {copies} rows; none of them is sent")
-        return key, text
+        return text
 
     def _nest(self, row: Sequence[Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {}

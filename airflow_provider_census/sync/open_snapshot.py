@@ -17,7 +17,7 @@ from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
-from airflow_provider_census.sync.staging import Stage, StagedChanges
+from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior
 
@@ -58,6 +58,7 @@ def open_snapshot(
     there: dict[str, Any] = {"dialect": database.dialect, "paramstyle": database.paramstyle}
     settings: dict[str, Any] = {
         "key_at": columns.index(mapper.key_column),
+        "identify": mapper.identify,
         "behavior": destination.behavior,
         "skip": (before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
         "everything": full_refresh,
@@ -67,7 +68,8 @@ def open_snapshot(
     here = SnapshotSql(
         model,
         key=mapper.key_column,
-        columns=mapper.reads,
+        # The order of the columns is no change.
+        columns=sorted(mapper.reads),
         salt=salt,
         lower=lower,
         table=name,
@@ -82,15 +84,8 @@ def open_snapshot(
         database.write(here.create())
         return SnapshotChanges(database, here, doubts, now, **settings)
     stage = Stage(f"{name}_stage", schema=delta.schema, **there)
-    staged = SnapshotSql(
-        stage.model,
-        key="sync_key",
-        columns=["digest"],
-        salt="",
-        lower=lower,
-        table=name,
-        schema=delta.schema,
-        **there,
+    staged = StagedSql(
+        stage.model, key="sync_key", columns=(), salt="", lower=lower, table=name, schema=delta.schema, **there
     )
     database.write(staged.create())
     return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)

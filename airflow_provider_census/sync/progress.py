@@ -37,6 +37,7 @@ class Change:
     :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has, 0 if it was sent
         in a way in which it cannot be found.
     :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
+    :param sent: what the snapshot says of it: 1 if this sync sent it, None if it does not have its key.
     :param record_id: identifier it is known by at the destination; set when its record is known.
     :param removed: it is gone from the model: its record is to be deleted.
     """
@@ -49,6 +50,7 @@ class Change:
     once: bool = False
     in_doubt_since: int | None = None
     snapshot: tuple[str, str] | None = None
+    sent: int | None = None
     record_id: str | None = None
     removed: bool = False
     closed: bool = False

@@ -15,6 +15,7 @@ from airflow_provider_census.sync.snapshot_table import COLUMNS, SnapshotTable
 
 KEY = "census_key"
 DIGEST = "census_digest"
+SENT = "census_sent"
 
 # No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
 _WITHOUT_MD5 = frozenset({"sqlite"})
@@ -67,7 +68,8 @@ class SnapshotSql(SnapshotTable):
         """
         Return a query for the rows that did not arrive as they are now: new, changed, or with a key that is not unique.
 
-        Behind the model's columns stand :data:`COPIES`, :data:`KEY` and :data:`DIGEST`.
+        Behind the model's columns stand :data:`COPIES`, :data:`KEY`, :data:`DIGEST` and :data:`SENT`, which is NULL for
+        a key that the snapshot does not have.
 
         :param only_new: leave out those that arrived in another form.
         :param everything: leave out none.
@@ -76,8 +78,8 @@ class SnapshotSql(SnapshotTable):
         where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR p.digest <> m.{DIGEST}"
         # Counted before the digest is made: databases carry every column through the sort of a window.
         return self.compose(
-            f"SELECT m.* FROM (SELECT c.*, {self.text(self._key)} AS {KEY}, {self._digest()} AS {DIGEST} "
-            f"FROM (SELECT census_model.*, {copies} FROM ",
+            f"SELECT m.*, p.sent AS {SENT} FROM (SELECT c.*, {self.text(self._key)} AS {KEY}, "
+            f"{self._digest()} AS {DIGEST} FROM (SELECT census_model.*, {copies} FROM ",
             *self._model(),
             f") c) m LEFT JOIN {self.name} p ON p.sync_key = m.{KEY}",
             "" if everything else f" WHERE {where} OR m.{COPIES} > 1",
@@ -90,8 +92,12 @@ class SnapshotSql(SnapshotTable):
         )
 
     def keyed(self) -> Query:
-        """Return a query for the rows of the model, each with :data:`KEY` behind it."""
-        return self.compose(f"SELECT census_model.*, {self.text(self._key)} AS {self.quote(KEY)} FROM ", *self._model())
+        """Return a query for the rows of the model, each with :data:`KEY` and :data:`DIGEST` behind it."""
+        return self.compose(
+            f"SELECT census_model.*, {self.text(self._key)} AS {self.quote(KEY)}, "
+            f"{self._digest()} AS {self.quote(DIGEST)} FROM ",
+            *self._model(),
+        )
 
     def removed(self, *, count: bool = False) -> Query:
         """

@@ -2,14 +2,17 @@
 The rows that differ from what the destination last accepted, and the records to delete under mirror.
 
 A row is compared again in every run until it arrived in its present form, so what was refused is owed without a list:
-it is simply not in the snapshot. Nothing here remembers keys in memory: the snapshot is a table.
+it is simply not in the snapshot. Before a record is touched that the snapshot knows, it is marked as in doubt there: a
+row that goes back to what it was is sent again, whatever became of what was sent in between. Nothing here remembers
+keys in memory: the snapshot is a table.
 """
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from airflow_provider_census.errors import GuardTripped
@@ -18,6 +21,7 @@ from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
+from airflow_provider_census.sync.snapshot_table import IN_DOUBT
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
@@ -37,6 +41,7 @@ class SnapshotChanges:
     """
     The comparison of a model with its snapshot.
 
+    :param identify: returns the identifier by which the destination knows the record of a key, None if it has none.
     :param skip: take what is there as settled and send nothing (a baseline).
     :param everything: send unchanged rows too (full refresh).
     :param keep: write what arrived; a dry run does not.
@@ -52,6 +57,7 @@ class SnapshotChanges:
         before: State,
         *,
         key_at: int,
+        identify: Callable[[Any], str | None],
         behavior: Behavior,
         skip: bool,
         everything: bool,
@@ -62,20 +68,41 @@ class SnapshotChanges:
         self._doubts = doubts
         self._before = before
         self._key_at = key_at
+        self._identify = identify
         self._only_new = behavior in _ONLY_NEW
         self._everything = everything
         self._keep = keep
         self._skip = skip
+        self._known = self._respelled = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
+        self._moved: list[str] = []
         self._gone: list[str] = []
-        # Identifiers of rows that did not arrive in this run: what they stand for may be there under another key.
-        self._not_arrived: set[str] = set()
+        # Identifiers of rows with new keys that did not arrive: what they stand for may be there under another key.
+        self._elsewhere: set[str] = set()
+
+    # --- reading ---------------------------------------------------------------------------------------------------
 
     def read(self) -> Iterator[Change]:
-        """Yield the rows to send, first read to the end: the table they are compared with changes meanwhile."""
+        """Yield the rows to send."""
         if self._settle_baseline():
             return
-        query = self._sql.changed(only_new=self._only_new, everything=self._everything)
+        rows = self._spooled(self._sql.changed(only_new=self._only_new, everything=self._everything))
+        yield from self._doubted(
+            Change(row, row[self._key_at], snapshot=(key, digest), sent=sent) for *row, key, digest, sent in rows
+        )
+
+    def _settle_baseline(self) -> bool:
+        """Take what is there as settled, if this is the first run and asked for; return whether it was."""
+        self._known = bool(self._one(self._sql.known())[0])
+        if self._known or not self._skip:
+            self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
+            return False
+        if self._keep:
+            self._database.write([self._sql.baseline()])
+        return True
+
+    def _spooled(self, query: Query) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of ``query``, first read to the end: the tables they come from change meanwhile."""
         with tempfile.TemporaryFile() as spool:
             batches = 0
             for batch in self._database.stream(query):
@@ -83,17 +110,30 @@ class SnapshotChanges:
                 batches += 1
             spool.seek(0)
             for _ in range(batches):
-                for row in pickle.load(spool):
-                    *row, key, digest = row
-                    yield Change(row, row[self._key_at], snapshot=(key, digest))
+                yield from pickle.load(spool)
 
-    def _settle_baseline(self) -> bool:
-        """Take what is there as settled, if this is the first run and asked for; return whether it was."""
-        if not self._skip or self._one(self._sql.known())[0]:
-            return False
-        if self._keep:
-            self._database.write([self._sql.baseline()])
-        return True
+    def _doubted(self, changes: Iterator[Change]) -> Iterator[Change]:
+        """Yield ``changes`` when the snapshot does not call settled any more what they may alter."""
+        if not self._known or not self._keep or self._only_new:
+            yield from changes
+            return
+        while chunk := list(itertools.islice(changes, _FLUSH_ROWS)):
+            keys = [change.snapshot[0] for change in chunk if change.snapshot and change.sent is not None]
+            moved = [id for change in chunk if (id := self._known_elsewhere(change)) is not None]
+            queries = [*self._sql.doubt(keys), *self._sql.doubt(moved, by="record_id")]
+            if queries:
+                self._database.write(queries)
+            yield from chunk
+
+    def _known_elsewhere(self, change: Change) -> str | None:
+        """Return the identifier of a record that the snapshot may have under another key, None if it cannot."""
+        if change.sent is not None or not self._known:
+            return None
+        assert change.snapshot is not None
+        id = self._identify(change.key)
+        return id if self._respelled or id != change.snapshot[0] else None
+
+    # --- settling --------------------------------------------------------------------------------------------------
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row of the comparison is sent; it did not arrive as it is."""
@@ -122,12 +162,26 @@ class SnapshotChanges:
         if change.removed:
             if arrived:
                 self._gone.append(key)
-        elif arrived and change.record_id is not None:
-            self._arrived[key] = (key, change.record_id, digest, int(held or result.outcome in _SENT))
-        elif change.record_id is not None:
-            self._not_arrived.add(change.record_id)
+        elif change.record_id is not None and arrived:
+            self._put(change, digest, sent=held or result.outcome in _SENT)
+        elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and not self._only_new:
+            # It was sent, and is ours to delete.
+            self._put(change, IN_DOUBT, sent=True)
+        elif (id := self._known_elsewhere(change)) is not None:
+            self._elsewhere.add(id)
         if len(self._arrived) >= _FLUSH_ROWS or len(self._gone) >= _FLUSH_ROWS:
             self._flush()
+
+    def _put(self, change: Change, digest: str, *, sent: bool) -> None:
+        assert change.snapshot is not None
+        assert change.record_id is not None
+        key, _ = change.snapshot
+        self._arrived[key] = (key, change.record_id, digest, int(sent or change.sent == 1))
+        if (id := self._known_elsewhere(change)) is not None:
+            if not self._keep:
+                self._elsewhere.add(id)
+            elif sent:
+                self._moved.append(id)
 
     def finish(self) -> None:
         """Nothing is left to do: every batch was written as it arrived."""
@@ -137,50 +191,55 @@ class SnapshotChanges:
         self._flush()
         return State(target=self._before.target, mapping=self._before.mapping)
 
+    def _flush(self) -> None:
+        queries = [
+            *self._sql.forget(self._moved, by="record_id"),
+            *self._sql.put(list(self._arrived.values())),
+            *self._sql.forget(self._gone),
+            *self._doubts.statements(),
+        ]
+        if queries and self._keep:
+            self._database.write(queries)
+        self._arrived.clear()
+        self._moved.clear()
+        self._gone.clear()
+
     # --- mirror ----------------------------------------------------------------------------------------------------
 
-    def removals(self, *, max_deletes: Limit, allow_empty: bool) -> list[Change]:
+    def removals(self, *, max_deletes: Limit, allow_empty: bool) -> Iterator[Change]:
         """
-        Return the records to delete: sent by this sync, not deleted since, and gone from the model.
+        Yield the records to delete: sent by this sync, not deleted since, and gone from the model.
 
         :raises GuardTripped: they are too many, or the model is empty; nothing is deleted.
         """
         self._flush()
-        _, sent = self._one(self._sql.known())
+        sent = int(self._one(self._sql.known())[1])
         removed = int(self._one(self._sql.removed(count=True))[0])
         if not removed:
-            return []
+            return
         if not allow_empty and not self._one(self._sql.any_row())[0]:
             raise GuardTripped(
                 f"the model has no rows; a mirror of it would delete all {sent} records this sync has sent. Nothing "
                 f"was deleted. If that is meant, run it once with allow_empty=True"
             )
-        allowed = (
-            None if max_deletes is None else max_deletes if isinstance(max_deletes, int) else max_deletes * int(sent)
-        )
+        if self._elsewhere:
+            removed = sum(1 for _ in self._removed())
+        # Rounded: 0.29 * 100 is less than 29.
+        allowed = int(round(max_deletes * sent, 6)) if isinstance(max_deletes, float) else max_deletes
         if allowed is not None and removed > allowed:
             raise GuardTripped(
                 f"{removed} of the {sent} records this sync has sent are gone from the model; "
-                f"max_deletes={max_deletes} allows {int(allowed)}. Nothing was deleted. "
+                f"max_deletes={max_deletes} allows {allowed}. Nothing was deleted. "
                 f"If that is meant, run it once with max_deletes={removed}"
             )
-        changes = [
-            Change((), key, snapshot=(key, ""), record_id=record_id, removed=True)
-            for batch in self._database.stream(self._sql.removed())
-            for key, record_id in batch
-            if record_id not in self._not_arrived
-        ]
-        for change in changes:
+        for change in self._doubted(self._removed()):
             change.in_doubt_since = self._doubts.since(change)
-        return changes
+            yield change
+
+    def _removed(self) -> Iterator[Change]:
+        for key, record_id in self._spooled(self._sql.removed()):
+            if record_id not in self._elsewhere:
+                yield Change((), key, snapshot=(key, ""), sent=1, record_id=record_id, removed=True)
 
     def _one(self, query: Query) -> tuple[Any, ...]:
         return next(row for batch in self._database.stream(query) for row in batch)
-
-    def _flush(self) -> None:
-        arrived, gone = self._sql.put(list(self._arrived.values())), self._sql.forget(self._gone)
-        queries = [*arrived, *gone, *self._doubts.statements()]
-        if queries and self._keep:
-            self._database.write(queries)
-        self._arrived.clear()
-        self._gone.clear()

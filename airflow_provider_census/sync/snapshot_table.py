@@ -26,6 +26,9 @@ COLUMNS = ("sync_key", "record_id", "digest", "sent")
 BESIDE = ("stage", "doubts")
 """The tables beside it, named ``<table>_<use>``: keys of the model from elsewhere, and rows that are being sent."""
 
+IN_DOUBT = "in doubt"
+"""The digest of a record of which nobody knows what the destination holds: it was being sent. No row has it."""
+
 # Types that can be compared and indexed, byte for byte; TEXT can not everywhere.
 _KEY_TYPES = {
     "mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
@@ -93,18 +96,29 @@ class SnapshotTable(ModelSql):
         """Return a query for all it holds."""
         return Query(f"SELECT {', '.join(COLUMNS)} FROM {self.name}")
 
+    def respelled(self) -> Query:
+        """Return a query for how many records are known by another text than their key."""
+        return Query(f"SELECT COUNT(*) FROM {self.name} WHERE sync_key <> record_id")
+
     def put(self, rows: Sequence[tuple[str, str, str, int]]) -> Iterator[Query]:
         """Return the statements that record ``rows`` (key, record id, digest, sent) as arrived."""
         yield from self.forget([row[0] for row in rows])
         yield from self.insert(f"INSERT INTO {self.name} ({', '.join(COLUMNS)}) VALUES ", rows)
 
-    def forget(self, keys: Sequence[str]) -> Iterator[Query]:
-        """Return the statements that drop ``keys``."""
-        for chunk in batched(keys, self.most_bound):
+    def forget(self, values: Sequence[str], *, by: str = "sync_key") -> Iterator[Query]:
+        """Return the statements that drop the rows with one of ``values`` in the column ``by``."""
+        return self._where_in(f"DELETE FROM {self.name}", by, values)
+
+    def doubt(self, values: Sequence[str], *, by: str = "sync_key") -> Iterator[Query]:
+        """Return the statements that note of these rows that the destination may hold something else by now."""
+        return self._where_in(f"UPDATE {self.name} SET digest = '{IN_DOUBT}'", by, values)
+
+    def _where_in(self, statement: str, column: str, values: Sequence[str]) -> Iterator[Query]:
+        for chunk in batched(values, self.most_bound):
             listed: list[str | Bound] = []
-            for number, key in enumerate(chunk):
-                listed += [", "] * (number > 0) + [Bound(key)]
-            yield self.compose(f"DELETE FROM {self.name} WHERE sync_key IN (", *listed, ")")
+            for number, value in enumerate(chunk):
+                listed += [", "] * (number > 0) + [Bound(value)]
+            yield self.compose(f"{statement} WHERE {column} IN (", *listed, ")")
 
     def _create_schema(self, schema: str) -> Query:
         if self._dialect == "tsql":  # CREATE SCHEMA must stand alone in its batch there

@@ -8,17 +8,16 @@ that differ are then read from the source by their keys.
 from __future__ import annotations
 
 import itertools
-import pickle
-import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
-from airflow_provider_census.sync.model import Model, ModelSql, Query, Source, text_type
+from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, Source, text_type
 from airflow_provider_census.sync.progress import Change
-from airflow_provider_census.sync.snapshot import KEY, SnapshotSql
-from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+from airflow_provider_census.sync.snapshot import KEY, SENT, SnapshotSql
+from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
 from airflow_provider_census.sync.snapshot_table import key_type
 
 _STAGED_ROWS = 500
@@ -54,6 +53,20 @@ class Stage:
         return self._sql.insert(f"INSERT INTO {self._table} ({self._columns}) VALUES ", rows)
 
 
+class StagedSql(SnapshotSql):
+    """The comparison of what is staged."""
+
+    def keys(self, *, only_new: bool, everything: bool) -> Query:
+        """Return a query for what :meth:`changed` finds, each key once: key, how many rows have it, ``sent``."""
+        changed = self.changed(only_new=only_new, everything=everything)
+        return replace(
+            changed, sql=f"SELECT {KEY}, MAX({COPIES}), MIN({SENT}) FROM (\n{changed.sql}\n) d GROUP BY {KEY}"
+        )
+
+    def _digest(self) -> str:
+        return self.quote("digest")
+
+
 class StagedChanges(SnapshotChanges):
     """
     The comparison of a model in one database with its snapshot in another.
@@ -62,12 +75,22 @@ class StagedChanges(SnapshotChanges):
     """
 
     def __init__(
-        self, source: Source, model: Model, digests: SnapshotSql, stage: Stage, *args: Any, lower: bool, **settings: Any
+        self,
+        source: Source,
+        model: Model,
+        digests: SnapshotSql,
+        stage: Stage,
+        database: Database,
+        sql: StagedSql,
+        *args: Any,
+        lower: bool,
+        **settings: Any,
     ) -> None:
-        super().__init__(*args, **settings)
+        super().__init__(database, sql, *args, **settings)
         self._source = source
         self._digests = digests
         self._stage = stage
+        self._staged = sql
         self._lower = lower
         keyed = digests.keyed()
         self._rows = ModelSql(Model(keyed.sql, model.parameters), dialect=source.dialect, paramstyle=source.paramstyle)
@@ -77,26 +100,21 @@ class StagedChanges(SnapshotChanges):
         self._fill()
         if self._settle_baseline():
             return
-        differing = self._sql.changed(only_new=self._only_new, everything=self._everything)
-        with tempfile.TemporaryFile() as spool:
-            batches = 0
-            for batch in self._database.stream(differing):
-                pickle.dump([(row[-2], row[-1]) for row in batch], spool)
-                batches += 1
-            spool.seek(0)
-            pairs = itertools.chain.from_iterable(pickle.load(spool) for _ in range(batches))
-            while chunk := dict(itertools.islice(pairs, _KEYS)):
-                yield from self._fetch(chunk)
+        found = self._spooled(self._staged.keys(only_new=self._only_new, everything=self._everything))
+        chunks = iter(lambda: {key: about for key, *about in itertools.islice(found, _KEYS)}, {})
+        yield from self._doubted(change for chunk in chunks for change in self._fetch(chunk))
 
     def _fill(self) -> None:
         self._database.write(self._stage.create())
         for batch in self._source.stream(self._digests.digests(), _STAGED_ROWS):
             self._database.write(self._stage.insert(batch))
 
-    def _fetch(self, digests: dict[str | None, str]) -> Iterator[Change]:
-        keys = [key for key in digests if key is not None]
-        for query in self._rows.by_keys(KEY, keys, null_keys=None in digests, lower=self._lower):
+    def _fetch(self, chunk: dict[str | None, list[Any]]) -> Iterator[Change]:
+        keys = [key for key in chunk if key is not None]
+        for query in self._rows.by_keys(KEY, keys, null_keys=None in chunk, lower=self._lower):
             for batch in self._source.stream(query):
-                for *row, key, copies in batch:
-                    if key in digests:
-                        yield Change((*row, copies), row[self._key_at], snapshot=(key, digests[key]))
+                for *row, key, digest, copies in batch:
+                    if key in chunk:
+                        # Spelled otherwise, copies may be in another chunk; and the row may be another one by now.
+                        staged, sent = chunk[key]
+                        yield Change((*row, max(copies, staged)), row[self._key_at], snapshot=(key, digest), sent=sent)

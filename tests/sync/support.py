@@ -155,24 +155,37 @@ class TinyApi(SandboxApi):
         bad = [id for id in ids if id in self.refused]
         if bad and self.whole:
             return JSONResponse({"error": f"{self.refused[bad[0]]} (sent with {self.key})"}, 422)
-        for record in records:
-            if record["id"] not in self.refused:
-                self._apply(kind, action, record)
-        results = [{"id": id, "error": self.refused.get(id)} for id in ids if id not in self.forgets]
-        return JSONResponse({"results": results})
+        results = [
+            {
+                "id": record["id"],
+                "error": self.refused.get(record["id"]),
+                "done": record["id"] not in self.refused and self._apply(kind, action, record),
+            }
+            for record in records
+        ]
+        return JSONResponse({"results": [result for result in results if result["id"] not in self.forgets]})
 
-    def _apply(self, kind: str, action: str, record: dict[str, Any]) -> None:
+    def _apply(self, kind: str, action: str, record: dict[str, Any]) -> bool:
+        """Return whether there was anything to do."""
+        id = record["id"]
         if kind == "post":
             self.posts.append(record)
-        elif action == "delete":
-            self.records.pop(record["id"], None)
+            return True
+        if action == {True: "create", False: "update"}[id in self.records]:
+            return False
+        if action == "delete":
+            self.records.pop(id, None)
         else:
-            self.records[record["id"]] = {k: v for k, v in record.items() if k != "id"}
+            self.records[id] = {k: v for k, v in record.items() if k != "id"}
+        return True
 
     @property
     def posted(self) -> list[str]:
         """The ids of all posts, in order."""
         return [post["id"] for post in self.posts]
+
+
+_ACTIONS = {DELETE: "delete", Behavior.CREATE_ONLY: "create", Behavior.UPDATE_ONLY: "update"}
 
 
 class Tiny(Destination):
@@ -182,7 +195,7 @@ class Tiny(Destination):
     objects = (
         ObjectType(
             name="record",
-            behaviors=(UPSERT, Behavior.UPDATE_ONLY, DELETE, Behavior.MIRROR),
+            behaviors=(UPSERT, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, DELETE, Behavior.MIRROR),
             identifiers=(Identifier("id"), Identifier("email", lower=True)),
         ),
         ObjectType(
@@ -220,7 +233,7 @@ class Tiny(Destination):
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         behavior = batch[0].behavior
-        action = "delete" if behavior is DELETE else "write"
+        action = _ACTIONS.get(behavior, "write")
         response = yield message.Request(
             method="POST",
             path=f"/{self.object_name}/{action}",
@@ -229,18 +242,15 @@ class Tiny(Destination):
         )
         if response.status == 422:
             raise Refused(response.json()["error"], status=422)
-        errors = {result["id"]: result["error"] for result in response.json()["results"]}
-        done = RowResult(
-            {DELETE: Outcome.DELETED, APPEND: Outcome.SENT, SEND: Outcome.SENT}.get(behavior, Outcome.UPSERTED)
-        )
-        return [
-            None
-            if op.record.id not in errors
-            else rejected(errors[op.record.id], 200)
-            if errors[op.record.id]
-            else done
-            for op in batch
-        ]
+        results = {result["id"]: result for result in response.json()["results"]}
+        return [self._result(results.get(operation.record.id), behavior) for operation in batch]
+
+    def _result(self, result: dict[str, Any] | None, behavior: Behavior) -> RowResult | None:
+        if result is None:
+            return None
+        if result["error"]:
+            return rejected(result["error"], 200)
+        return RowResult(behavior.done if result["done"] else Outcome.SKIPPED)
 
 
 class Finding(Tiny):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +10,35 @@ from airflow_provider_census.errors import AuthError, ConfigError, GuardTripped
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.behavior import check_pair
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
-from airflow_provider_census.sync.fields import Constant
+from airflow_provider_census.sync.fields import Column, Constant
+from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.values import Behavior
-from tests.sync.support import Database, Duck, Lite, Rig, TinyApi, Users
+from tests.sync.support import Database, Duck, Lite, Rig, Roomy, TinyApi, Users
 
 MIRROR = Behavior.MIRROR
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+def _die_behind_the_first_write(monkeypatch: pytest.MonkeyPatch, rig: Rig) -> None:
+    """Run; what happens behind the first write to the snapshot's database is not noted anywhere."""
+    database = rig.settings["snapshot_database"] or rig.source
+    written: list[int] = []
+
+    def write(queries: Iterable[Query]) -> None:
+        queries = list(queries)
+        if any("UPDATE" in query.sql for query in queries):
+            written.append(1)
+        elif written:
+            raise Killed
+        type(database).write(database, queries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "write", write)
+        with pytest.raises(Killed):
+            rig.run()
 
 
 @pytest.fixture(params=["lite", "duck", "staged"])
@@ -169,6 +195,143 @@ def test_a_key_written_in_another_case_is_the_same_record(sandbox: Sandbox, lite
     assert len(tiny.records) == 20
 
 
+def test_a_row_that_is_again_what_it_was_is_sent_if_nobody_knows_what_arrived_in_between(
+    mirror: Rig, tiny: TinyApi, sandbox: Sandbox
+) -> None:
+    mirror.run()
+    mirror.source.execute("UPDATE users SET name = 'new' WHERE id = 3")
+    sandbox.inject(Fault(api="tiny", reset="after", times=3))
+    assert mirror.run().counts == {"uncertain": 1}
+    assert tiny.records["3"] == {"name": "new"}
+    mirror.source.execute("UPDATE users SET name = 'n3' WHERE id = 3")
+    assert mirror.run().counts == {"upserted": 1}
+    assert tiny.records["3"] == {"name": "n3"}
+    assert mirror.run().counts == {}
+
+
+def test_so_it_is_after_a_run_that_was_killed(mirror: Rig, tiny: TinyApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror.run()
+    mirror.source.execute("UPDATE users SET name = 'new' WHERE id = 3")
+    _die_behind_the_first_write(monkeypatch, mirror)
+    assert tiny.records["3"] == {"name": "new"}
+    mirror.source.execute("UPDATE users SET name = 'n3' WHERE id = 3")
+    assert mirror.run().counts == {"upserted": 1}
+    assert tiny.records["3"] == {"name": "n3"}
+
+
+def test_what_may_have_arrived_is_deleted_when_its_row_is_gone(mirror: Rig, tiny: TinyApi, sandbox: Sandbox) -> None:
+    mirror.run()
+    mirror.source.execute("INSERT INTO users VALUES (?, ?, ?)", (99, "n99", 0))
+    sandbox.inject(Fault(api="tiny", reset="after", times=3))
+    assert mirror.run().counts == {"uncertain": 1}
+    mirror.source.execute("DELETE FROM users WHERE id = 99")
+    assert mirror.run().counts == {"deleted": 1}
+    assert "99" not in tiny.records
+
+
+def test_a_row_that_comes_back_is_sent_if_nobody_knows_whether_it_was_deleted(
+    mirror: Rig, tiny: TinyApi, sandbox: Sandbox
+) -> None:
+    mirror.run()
+    mirror.source.execute("DELETE FROM users WHERE id = 5")
+    sandbox.inject(Fault(api="tiny", reset="after", times=3))
+    assert mirror.run().counts == {"uncertain": 1}
+    mirror.source.execute("INSERT INTO users VALUES (?, ?, ?)", (5, "n5", 0))
+    assert mirror.run().counts == {"upserted": 1}
+    assert tiny.records["5"] == {"name": "n5"}
+
+
+def test_the_guards_share_is_not_lost_to_binary_fractions(mirror: Rig) -> None:
+    mirror.source.execute("INSERT INTO users VALUES (?, ?, ?)", *[(i, "n", 0) for i in range(20, 100)])
+    mirror.run()
+    mirror.source.execute("DELETE FROM users WHERE id < 29")
+    assert mirror.run(max_deletes=0.29).counts == {"deleted": 29}
+
+
+def test_another_order_of_the_models_columns_is_no_change(mirror: Rig) -> None:
+    mapping = {"name": "name", "time": "t"}
+    mirror.run(mapping=mapping, sql="SELECT id, name, t FROM users")
+    assert mirror.run(mapping=mapping, sql="SELECT t, name, id FROM users").counts == {}
+
+
+@pytest.fixture(params=["beside", "staged"])
+def addresses(request: pytest.FixtureRequest, sandbox: Sandbox, lite: Lite) -> Rig:
+    """A mirror of users by their e-mail address, which the destination matches without regard to case."""
+    lite.execute("CREATE TABLE users (email TEXT, name TEXT)")
+    lite.execute("INSERT INTO users VALUES (?, ?)", *[(f"u{i}@x", "n") for i in range(20)])
+    elsewhere = request.getfixturevalue("duck") if request.param == "staged" else None
+    settings: dict[str, Any] = {"behavior": MIRROR, "identifier": "email", "key": "email", "max_deletes": None}
+    return Rig(sandbox, lite, delta=Snapshot(), snapshot_database=elsewhere, **settings)
+
+
+def test_a_record_is_known_by_its_last_spelling_alone(addresses: Rig, tiny: TinyApi) -> None:
+    addresses.run()
+    addresses.source.execute("UPDATE users SET email = 'U3@X', name = 'new' WHERE email = 'u3@x'")
+    assert addresses.run().counts == {"upserted": 1}
+    addresses.source.execute("UPDATE users SET email = 'u3@x', name = 'n' WHERE email = 'U3@X'")
+    assert addresses.run().counts == {"upserted": 1}
+    assert tiny.records["u3@x"] == {"name": "n"}
+    addresses.source.execute("DELETE FROM users WHERE email = 'u3@x'")
+    assert addresses.run().counts == {"deleted": 1}
+
+
+def test_a_dry_run_knows_a_new_spelling_too(addresses: Rig) -> None:
+    addresses.run()
+    addresses.source.execute("UPDATE users SET email = 'U3@X' WHERE email = 'u3@x'")
+    assert addresses.run(dry_run=True).counts == {"upserted": 1}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "INSERT INTO users SELECT 'U3@X ', 'copy' UNION ALL SELECT 'U3@x', 'copy'",
+        "INSERT INTO users VALUES ('U3@X', NULL)",
+    ],
+)
+def test_a_row_that_is_invalid_under_its_new_spelling_keeps_its_record(
+    addresses: Rig, tiny: TinyApi, edit: str
+) -> None:
+    settings: dict[str, Any] = {"mapping": {"name": Column("name", null="reject")}}
+    addresses.run(**settings)
+    addresses.source.execute("DELETE FROM users WHERE email = 'u3@x'")
+    addresses.source.execute(edit)
+    ran = addresses.run(max_deletes=0, **settings)
+    assert (ran.failure, set(ran.counts)) == (None, {"invalid"})
+    assert tiny.records["u3@x"] == {"name": "n"}
+
+
+def test_copies_are_found_however_many_rows_lie_between_them(sandbox: Sandbox, lite: Lite, duck: Duck) -> None:
+    """Staged, rows are read from the source so many keys at a time."""
+    lite.execute("CREATE TABLE users (email TEXT, name TEXT)")
+    rows = [(f"u{i}@x", "n") for i in range(1_200)]
+    lite.execute("INSERT INTO users VALUES (?, ?)", *rows, *[(email.upper(), "n") for email, _ in rows], *rows[:700])
+    rig = Rig(sandbox, lite, Roomy, delta=Snapshot(), snapshot_database=duck, identifier="email", key="email")
+    assert rig.run().counts == {"invalid": 3_100}
+
+
+def test_what_changed_while_it_was_staged_is_remembered_as_it_was_sent(
+    sandbox: Sandbox, lite: Lite, duck: Duck, tiny: TinyApi
+) -> None:
+    class Busy(Lite):
+        """A source that changes behind the first read of all rows."""
+
+        def stream(self, query: Query, batch_rows: int = 100) -> Generator[Sequence[tuple[Any, ...]], None, None]:
+            yield from super().stream(query, batch_rows)
+            if self.edits:
+                self.execute(self.edits.pop())
+
+    busy = Busy(Path(lite.path))
+    busy.edits = []
+    Users(busy).add([1], name="old")
+    rig = Rig(sandbox, busy, delta=Snapshot(), behavior=MIRROR, snapshot_database=duck)
+    busy.edits = ["UPDATE users SET name = 'new'"]
+    assert rig.run().counts == {"upserted": 1}
+    assert tiny.records["1"] == {"name": "new"}
+    busy.execute("UPDATE users SET name = 'old'")
+    assert rig.run().counts == {"upserted": 1}
+    assert tiny.records["1"] == {"name": "old"}
+
+
 def test_a_baseline_skips_what_is_there_and_never_deletes_it(mirror: Rig, tiny: TinyApi) -> None:
     delta = Snapshot(baseline="skip")
     assert mirror.run(delta=delta).counts == {}
@@ -206,14 +369,22 @@ def test_a_run_that_is_cut_short_keeps_what_arrived(mirror: Rig, tiny: TinyApi, 
     ("behavior", "object", "first", "changed", "returned"),
     [
         (Behavior.UPDATE_OR_CREATE, "record", "upserted", {"upserted": 1}, {}),
-        (Behavior.UPDATE_ONLY, "record", "upserted", {"upserted": 1}, {}),
+        (Behavior.UPDATE_ONLY, "record", "updated", {"updated": 1}, {}),
         (Behavior.APPEND, "post", "sent", {}, {}),
         (Behavior.SEND, "post", "sent", {}, {}),
     ],
 )
 def test_without_mirror_a_removed_row_does_nothing(
-    mirror: Rig, behavior: Behavior, object: str, first: str, changed: dict[str, int], returned: dict[str, int]
+    mirror: Rig,
+    tiny: TinyApi,
+    behavior: Behavior,
+    object: str,
+    first: str,
+    changed: dict[str, int],
+    returned: dict[str, int],
 ) -> None:
+    if behavior is Behavior.UPDATE_ONLY:
+        tiny.records = {str(i): {} for i in range(20)}
     settings: dict[str, Any] = {"behavior": behavior, "object": object}
     assert mirror.run(**settings).counts == {first: 20}
     mirror.source.execute("UPDATE users SET name = 'new' WHERE id = 1")

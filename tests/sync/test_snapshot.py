@@ -57,7 +57,7 @@ def _sql(source: DbApiSource, request: pytest.FixtureRequest, **changes: Any) ->
 
 
 def _accept(source: DbApiSource, sql: SnapshotSql, rows: list[tuple[Any, ...]]) -> None:
-    source.write(sql.put([(row[-2], f"r{row[-2]}", row[-1], 1) for row in rows]))
+    source.write(sql.put([(row[-3], f"r{row[-3]}", row[-2], 1) for row in rows]))
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_values_cannot_trade_places_between_columns(source: DbApiSource, request
     two = _sql(source, request, model=Model("SELECT 1 AS id, 'a' AS x, 'bc' AS y"), columns=["x", "y"])
     source.write(one.create())
 
-    digests = {_rows(source, query.changed())[0][-1] for query in (one, two)}
+    digests = {_rows(source, query.changed())[0][-2] for query in (one, two)}
 
     assert len(digests) == 2
     _run(source, f"DROP TABLE {one.name}")
@@ -132,7 +132,7 @@ def test_every_copy_of_a_key_comes_back_in_every_run(source: DbApiSource, sql: S
     _run(source, "INSERT INTO c VALUES (1, 'other', 1, NULL), (NULL, 'no key', 1, NULL)")
 
     rows = _rows(source, sql.changed())
-    assert [(row[0], row[-3]) for row in rows] == [(1, 2), (1, 2), (None, 1)]
+    assert [(row[0], row[-4]) for row in rows] == [(1, 2), (1, 2), (None, 1)]
 
 
 def test_what_is_gone_from_the_model_is_removed_only_if_this_sync_sent_it(
@@ -165,7 +165,7 @@ def test_keys_that_a_collation_calls_equal_are_different_keys(
     sql = _sql(source, request, model=model, columns=["email"])
     rows = _rows(source, sql.changed())
     assert sorted(row[0] for row in rows) == sorted(keys)
-    assert {row[-3] for row in rows} == {1}
+    assert {row[-4] for row in rows} == {1}
 
     _accept(source, sql, [row for row in rows if row[0] not in ("a", "😁", "e")])
 

@@ -13,7 +13,7 @@ import sqlglot
 
 from airflow_provider_census.sync.model import Model, ModelSql, Query
 from airflow_provider_census.sync.snapshot import SnapshotSql
-from airflow_provider_census.sync.staging import Stage
+from airflow_provider_census.sync.staging import Stage, StagedSql
 
 DIALECTS = {
     "redshift": "format",
@@ -136,8 +136,8 @@ def test_what_changed_is_found_by_key_and_digest(dialect: str) -> None:
     same = f"CAST({column} AS VARBINARY(MAX))" if dialect == "tsql" else column
 
     assert texts(dialect, [snapshot(dialect).changed()]) == [
-        f"SELECT m.* FROM (SELECT census_model.*, COUNT(*) OVER (PARTITION BY {same}) AS census_copies, "
-        f"{key} AS census_key, {digest} AS census_digest FROM {INNER}) m "
+        f"SELECT m.*, p.sent AS census_sent FROM (SELECT c.*, {key} AS census_key, {digest} AS census_digest "
+        f"FROM (SELECT census_model.*, COUNT(*) OVER (PARTITION BY {same}) AS census_copies FROM {INNER}) c) m "
         f"LEFT JOIN {table} p ON p.sync_key = m.census_key "
         f"WHERE p.sync_key IS NULL OR p.digest <> m.census_digest OR m.census_copies > 1"
     ]
@@ -170,6 +170,31 @@ def test_what_arrived_takes_the_place_of_what_was_there(dialect: str) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_about_to_be_sent_is_in_doubt(dialect: str) -> None:
+    _, _, table = WORDS[dialect]
+    marker = "?" if DIALECTS[dialect] == "qmark" else "%s"
+
+    assert texts(dialect, snapshot(dialect).doubt(["1", "2"], by="record_id")) == [
+        f"UPDATE {table} SET digest = 'in doubt' WHERE record_id IN ({marker}, {marker})"
+    ]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_staged_keys_are_found_once_each(dialect: str) -> None:
+    _, _, table = WORDS[dialect]
+    stage = Stage("census_x_stage", schema="crm", dialect=dialect, paramstyle=DIALECTS[dialect])
+    sql = StagedSql(
+        stage.model, key="sync_key", columns=(), salt="", lower=False, table="census_x", schema="crm", dialect=dialect
+    )
+
+    (text,) = texts(dialect, [sql.keys(only_new=False, everything=False)])
+
+    assert text.startswith("SELECT census_key, MAX(census_copies), MIN(census_sent) FROM (\nSELECT m.*, p.sent AS ")
+    assert f" m LEFT JOIN {table} p ON p.sync_key = m.census_key WHERE p.sync_key IS NULL OR " in text
+    assert text.endswith(" OR m.census_copies > 1\n) d GROUP BY census_key")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_baseline_is_one_statement(dialect: str) -> None:
     key, digest, table = WORDS[dialect]
     column = ModelSql(MODEL, dialect=dialect).quote("id")
@@ -190,7 +215,9 @@ def test_names_that_are_asked_for_in_quotes_are_given_in_quotes(dialect: str) ->
 
     assert create.count(quote("sync_key")) == create.count(quote("digest")) == 1
     assert stage.model.sql.startswith(f"SELECT {quote('sync_key')}, {quote('digest')} FROM ")
-    assert f" AS {quote('census_key')} FROM " in snapshot(dialect).keyed().sql
+    keyed = snapshot(dialect).keyed().sql
+    assert f" AS {quote('census_key')}, " in keyed
+    assert f" AS {quote('census_digest')} FROM " in keyed
 
 
 # SQL Server: Maximum Capacity Specifications; Databricks: docs/parameters.md of its connector.

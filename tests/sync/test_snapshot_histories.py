@@ -1,0 +1,388 @@
+"""Whatever happens to a sync with a snapshot, the destination ends as the model says, and what is theirs stays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_census.errors import GuardTripped
+from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.delta import Snapshot
+from airflow_provider_census.sync.fields import Constant, MappingDeclaration
+from airflow_provider_census.sync.model import Query
+from airflow_provider_census.sync.values import Behavior
+from tests.sync.support import APPEND, Lite, Ran, Rig, Tiny, TinyApi
+
+THEIRS = {"name": "made by hand"}
+MAPPINGS: list[MappingDeclaration] = [
+    {"name": "name"},
+    {"name": "name", "note": "note"},
+    {"name": "name", "source": Constant("old")},
+    {"name": "name", "source": Constant("new")},
+]
+
+
+class Small(Tiny):
+    """Many requests for few rows."""
+
+    concurrency = 3
+    batch = 3
+
+
+class Killed(BaseException):
+    """The worker is gone: neither the snapshot nor the state hears of what happens from now on."""
+
+
+class Mortal(Lite):
+    """A database that sees the worker die when it has written so often."""
+
+    writes: int | None = None
+
+    def write(self, queries: Iterable[Query]) -> None:
+        if self.writes is not None:
+            self.writes -= 1
+            if self.writes < 0:
+                raise Killed
+        super().write(queries)
+
+
+class World:
+    """
+    A model that changes, an API that has bad days, and a sync between them.
+
+    :param lower: whether the destination holds keys that differ only in case for one.
+    """
+
+    def __init__(
+        self, sandbox: Sandbox, folder: Path, *, behavior: Behavior, staged: bool, lower: bool, known: int = 0
+    ) -> None:
+        sandbox.reset()
+        self.source, self.elsewhere = Mortal(folder / "source.sqlite"), Mortal(folder / "elsewhere.sqlite")
+        for database in (self.source, self.elsewhere):
+            Path(database.path).unlink(missing_ok=True)
+        self.source.execute("CREATE TABLE users (id TEXT, name TEXT, note TEXT)")
+        self.api: TinyApi = sandbox["tiny"]
+        self.api.records = {"theirs": dict(THEIRS)} | {f"r{n}": dict(THEIRS) for n in range(1, known + 1)}
+        self.rig = Rig(
+            sandbox,
+            self.source,
+            Small,
+            attempts=2,
+            delta=Snapshot(),
+            behavior=behavior,
+            object="post" if behavior.adds else "record",
+            identifier="email" if lower else "id",
+            snapshot_database=self.elsewhere if staged else None,
+            mapping=MAPPINGS[0],
+        )
+        self.sandbox = sandbox
+        self.rows: list[tuple[str | None, str, str]] = []
+        self.past: list[tuple[str | None, str, str]] = []
+        """What rows looked like before they were changed or deleted."""
+        self.uncertain: set[str] = set()
+        self.orphans: set[str] = set()
+        """What was sent by workers that died: nobody can know."""
+        self.numbers = 0
+
+    # --- the source ------------------------------------------------------------------------------------------------
+
+    def insert(self, count: int) -> None:
+        for _ in range(count):
+            self.numbers += 1
+            self.rows.append((f"r{self.numbers}", self._version(), "n"))
+
+    def update(self, which: int, unmapped: bool) -> None:
+        if self.rows:
+            key, name, note = self._pop(which)
+            self.rows.append((key, name, self._version()) if unmapped else (key, self._version(), note))
+
+    def delete(self, which: int) -> None:
+        if self.rows:
+            self._pop(which)
+
+    def clear(self) -> None:
+        self.past += self.rows
+        self.rows.clear()
+
+    def revert(self, which: int) -> None:
+        """Let a row be again as it was not long ago, also one that was deleted."""
+        if self.past:
+            row = self.past[-1 - which % len(self.past)]
+            self.rows = [other for other in self.rows if _id(other[0]) != _id(row[0])] + [row]
+
+    def respell(self, which: int, changed: bool) -> None:
+        if self.rows:
+            key, name, note = self._pop(which)
+            self.rows.append((key and key.swapcase(), self._version() if changed else name, note))
+
+    def duplicate(self, which: int, respelled: bool) -> None:
+        if self.rows:
+            key, *_ = self.rows[which % len(self.rows)]
+            self.rows.append((key and (key.swapcase() if respelled else key), self._version(), "n"))
+
+    def forget_key(self) -> None:
+        self.rows.append((None, self._version(), "n"))
+
+    def tidy(self) -> None:
+        """Let every key be there once."""
+        self.rows = list({_id(row[0]): row for row in self.rows if row[0] is not None}.values())
+
+    # --- the destination -------------------------------------------------------------------------------------------
+
+    def refuse(self, which: int, whole: bool) -> None:
+        self.api.whole = whole
+        if self.rows:
+            self.api.refused[_id(self.rows[which % len(self.rows)][0])] = "not today"
+
+    def forget(self, which: int) -> None:
+        if self.rows:
+            self.api.forgets.add(_id(self.rows[which % len(self.rows)][0]))
+
+    def heal(self) -> None:
+        self.api.refused.clear()
+        self.api.forgets.clear()
+
+    def fault(self, after: int, times: int, what: dict[str, Any]) -> None:
+        self.sandbox.inject(Fault(api="tiny", after=after, times=times, **what))
+
+    # --- the sync --------------------------------------------------------------------------------------------------
+
+    def remap(self, which: int) -> None:
+        self.rig.settings["mapping"] = MAPPINGS[which]
+
+    def run(self, **overrides: Any) -> Ran:
+        self.source.execute("DELETE FROM users")
+        if self.rows:
+            self.source.execute("INSERT INTO users VALUES (?, ?, ?)", *self.rows)
+        before, calls = dict(self.api.records), len(self.sandbox.ledger)
+        ran = self.rig.run(**{"max_deletes": None, "allow_empty": True, **overrides})
+        assert len(ran.json["uncertain_sample"]) == ran.counts.get("uncertain", 0), "the test must know all of them"
+        self.uncertain |= {entry["key"] for entry in ran.json["uncertain_sample"]}
+        if overrides.get("dry_run"):
+            assert (self.api.records, len(self.sandbox.ledger)) == (before, calls)
+        return ran
+
+    def dry(self) -> None:
+        self.run(dry_run=True)
+
+    def refresh(self) -> None:
+        self.run(full_refresh=True)
+
+    def guarded(self, most: int) -> None:
+        calls = len(self.sandbox.ledger)
+        ran = self.run(max_deletes=most, allow_empty=False)
+        deleted = {id for at, id, deletes in self.sent() if deletes and at >= calls}
+        if self.rig.settings["behavior"] is Behavior.MIRROR:
+            assert len(deleted) <= most
+            assert not deleted or (self.rows and not isinstance(ran.failure, GuardTripped))
+
+    def die(self, writes: int) -> None:
+        calls = len(self.sandbox.ledger)
+        self.source.writes = self.elsewhere.writes = writes
+        try:
+            self.run()
+        except Killed:
+            self.orphans |= {id for at, id, _ in self.sent() if at >= calls}
+        self.source.writes = self.elsewhere.writes = None
+        self.source.open = self.elsewhere.open = 0
+
+    def recover(self) -> None:
+        """Heal everything and run until nothing is left to do."""
+        self.heal()
+        self.tidy()
+        self.sandbox.recover()
+        expected = self.run(dry_run=True).counts
+        ran = self.run()
+        assert ran.failure is None
+        if self.rig.settings["behavior"] is Behavior.MIRROR:
+            assert ran.counts == expected, "the dry run knew"
+        assert self.run().counts == {}
+
+    def sent(self) -> list[tuple[int, str, bool]]:
+        """Return of every record in a request: the number of the request, its id, and whether it was to be deleted."""
+        return [
+            (at, record["id"], call.path.endswith("/delete"))
+            for at, call in enumerate(self.sandbox.ledger)
+            for record in call.json["records"]
+        ]
+
+    def check_deletions(self) -> None:
+        """Check that nothing was ever deleted that had not been sent before."""
+        written: set[str] = set()
+        for _, id, deletes in self.sent():
+            assert not deletes or id in written, f"{id} was deleted and never sent"
+            written.add(id)
+
+    @property
+    def model(self) -> dict[str, dict[str, str]]:
+        """What should be there, by id."""
+        fields = self.rig.settings["mapping"]
+        return {
+            _id(key): {
+                field: source.value if isinstance(source, Constant) else {"name": name, "note": note}[source]
+                for field, source in fields.items()
+            }
+            for key, name, note in self.rows
+        }
+
+    def _pop(self, which: int) -> tuple[str | None, str, str]:
+        row = self.rows.pop(which % len(self.rows))
+        self.past.append(row)
+        return row
+
+    def _version(self) -> str:
+        self.numbers += 1
+        return f"v{self.numbers}"
+
+
+def _id(key: str | None) -> str:
+    return (key or "").lower()
+
+
+WHICH = st.integers(0, 6)
+FAULTS = st.sampled_from(
+    [{"status": 429}, {"status": 500}, {"status": 401}, {"reset": "before"}, {"reset": "after"}, {"reset": "after"}]
+)
+EDITS = [
+    st.tuples(st.just("insert"), st.integers(1, 5)),
+    st.tuples(st.just("update"), WHICH, st.booleans()),
+    st.tuples(st.just("delete"), WHICH),
+    st.tuples(st.just("revert"), WHICH),
+    st.tuples(st.just("revert"), WHICH),
+    st.tuples(st.just("duplicate"), WHICH, st.just(False)),
+    st.tuples(st.just("tidy")),
+    st.tuples(st.just("forget_key")),
+    st.tuples(st.just("clear")),
+    st.tuples(st.just("remap"), st.integers(0, len(MAPPINGS) - 1)),
+]
+SPELLINGS = [
+    st.tuples(st.just("respell"), WHICH, st.booleans()),
+    st.tuples(st.just("duplicate"), WHICH, st.just(True)),
+]
+TROUBLE = [
+    st.just(("heal",)),
+    st.tuples(st.just("refuse"), WHICH, st.booleans()),
+    st.tuples(st.just("forget"), WHICH),
+    st.tuples(st.just("fault"), st.integers(0, 3), st.integers(1, 4), FAULTS),
+]
+RUN = st.just(("run",))
+RUNS = [
+    RUN,
+    st.just(("dry",)),
+    st.tuples(st.just("guarded"), st.integers(0, 2)),
+    st.tuples(st.just("die"), st.integers(0, 4)),
+]
+REFRESH = st.just(("refresh",))
+
+
+def histories(*, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH)) -> Any:
+    """Days: the source changes, something may go wrong, a run."""
+    day = st.tuples(
+        st.lists(st.one_of(edits), min_size=1, max_size=3), st.one_of(TROUBLE), st.one_of(RUN, st.one_of(runs))
+    )
+    start = st.tuples(st.just([("insert", 4)]), st.just(("heal",)), st.one_of(runs))
+    days = st.tuples(start, st.lists(day, min_size=1, max_size=7))
+    return days.map(lambda days: [step for edits, *rest in (days[0], *days[1]) for step in (*edits, *rest)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("snapshot-histories")
+
+
+def live(world: World, history: list[Any]) -> World:
+    for name, *arguments in history:
+        getattr(world, name)(*arguments)
+    world.recover()
+    world.check_deletions()
+    return world
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_mirror_ends_as_the_model_and_leaves_alone_what_it_never_sent(
+    engine_server: Sandbox, folder: Path, staged: bool, data: st.DataObject
+) -> None:
+    history = data.draw(histories(edits=[*EDITS, *SPELLINGS]))
+    world = live(World(engine_server, folder, behavior=Behavior.MIRROR, staged=staged, lower=True), history)
+    extra = {id: record for id, record in world.api.records.items() if id not in world.model}
+    assert {id: world.api.records.get(id) for id in world.model} == world.model
+    assert extra.pop("theirs") == THEIRS
+    assert extra.keys() <= world.orphans
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@settings(max_examples=25)
+@given(data=st.data())
+def test_upserts_end_with_the_newest_value_of_every_row_and_delete_nothing(
+    engine_server: Sandbox, folder: Path, staged: bool, data: st.DataObject
+) -> None:
+    history = data.draw(histories(edits=[*EDITS, *SPELLINGS]))
+    world = live(World(engine_server, folder, behavior=Behavior.UPDATE_OR_CREATE, staged=staged, lower=True), history)
+    assert {id: world.api.records.get(id) for id in world.model} == world.model
+    assert world.api.records["theirs"] == THEIRS
+    assert not [id for _, id, deletes in world.sent() if deletes]
+
+
+@settings(max_examples=25)
+@given(data=st.data(), staged=st.booleans())
+def test_updates_reach_what_is_there_and_create_nothing(
+    engine_server: Sandbox, folder: Path, data: st.DataObject, staged: bool
+) -> None:
+    history = data.draw(histories())
+    world = World(engine_server, folder, behavior=Behavior.UPDATE_ONLY, staged=staged, lower=False, known=6)
+    known = set(world.api.records)
+    live(world, history)
+    assert set(world.api.records) == known
+    assert {id: world.api.records[id] for id in world.model if id in known} == {
+        id: record for id, record in world.model.items() if id in known
+    }
+
+
+@settings(max_examples=25)
+@given(data=st.data(), staged=st.booleans())
+def test_creations_are_made_and_leave_alone_what_is_there(
+    engine_server: Sandbox, folder: Path, data: st.DataObject, staged: bool
+) -> None:
+    history = data.draw(histories())
+    world = World(engine_server, folder, behavior=Behavior.CREATE_ONLY, staged=staged, lower=False, known=4)
+    known = set(world.api.records)
+    live(world, history)
+    assert world.model.keys() <= world.api.records.keys()
+    assert all(world.api.records[id] == THEIRS for id in known)
+
+
+@settings(max_examples=25)
+@given(data=st.data(), staged=st.booleans())
+def test_deletions_remove_every_row_of_the_list_and_nothing_else(
+    engine_server: Sandbox, folder: Path, data: st.DataObject, staged: bool
+) -> None:
+    history = data.draw(histories())
+    world = World(engine_server, folder, behavior=Behavior.DELETE, staged=staged, lower=False, known=20)
+    known = set(world.api.records)
+    for name, *arguments in history:
+        getattr(world, name)(*arguments)
+    world.recover()
+    named = {_id(key) for key, *_ in (*world.rows, *world.past)}
+    assert not world.model.keys() & world.api.records.keys()
+    assert known - named <= world.api.records.keys()
+
+
+@pytest.mark.parametrize("staged", [False, True])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_appends_end_with_every_row_once(
+    engine_server: Sandbox, folder: Path, staged: bool, data: st.DataObject
+) -> None:
+    history = data.draw(histories(runs=RUNS))
+    world = live(World(engine_server, folder, behavior=APPEND, staged=staged, lower=False), history)
+    posted = Counter(world.api.posted)
+    assert not [id for id, times in posted.items() if times > 1]
+    assert world.model.keys() - world.uncertain <= posted.keys()
