@@ -106,12 +106,15 @@ def deliver(
                 if flight.failure is not None:
                     break
             yield from flight.collect(until=0)
-        except Exception as error:  # the source broke off: what is in flight still has to be accounted for
+        except GeneratorExit:
+            client.stop()
+            flight.abandon()
+            raise
+        except BaseException as error:  # what is in flight still has to be accounted for
+            if not isinstance(error, Exception):  # the task is being ended: no retries, no waiting for a turn
+                client.stop()
             flight.failure = error
             yield from flight.collect(until=0)
-        except BaseException:  # the task is being ended: no retries, no waiting for a turn
-            client.stop()
-            raise
     if flight.failure is not None:
         raise flight.failure
 
@@ -147,9 +150,17 @@ class _Flight(Generic[Token]):
                 batch = self._batches.pop(future)
                 sent = future.result()
                 self.failure = self.failure or sent.failure
-                if self._journal is not None and sent.unsent:
-                    self._journal.withdraw([batch[at][0] for at in sent.unsent])
+                self._withdraw(batch, sent)
                 yield [(batch[at][0], result) for at, result in sent.results.items()]
+
+    def abandon(self) -> None:
+        """Wait for what is under way; nobody wants to know how it ended."""
+        for future, batch in self._batches.items():
+            self._withdraw(batch, future.result())
+
+    def _withdraw(self, batch: list[tuple[Token, Operation]], sent: _Sent) -> None:
+        if self._journal is not None and sent.unsent:
+            self._journal.withdraw([batch[at][0] for at in sent.unsent])
 
 
 def _batches(

@@ -92,7 +92,7 @@ class Tally:
                 return error(
                     f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
                     f"{allowed}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
-                    f"these rows are read again and tried in every run until they arrive or leave the model"
+                    f"{what} rows are read again and tried in every run until they arrive or leave the model"
                 )
         return None
 

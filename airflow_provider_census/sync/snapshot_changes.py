@@ -200,6 +200,7 @@ class SnapshotChanges:
         ]
         if queries and self._keep:
             self._database.write(queries)
+        self._doubts.saved()
         self._arrived.clear()
         self._moved.clear()
         self._gone.clear()

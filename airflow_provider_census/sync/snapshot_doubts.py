@@ -57,6 +57,9 @@ class SnapshotDoubts:
         """Return the statements that bring the table up to date."""
         yield from self._table.forget(list(self._known))
         yield from self._table.put(list(self._intended.values()))
+
+    def saved(self) -> None:
+        """Take note that they were run."""
         self._written = (self._written - self._known) | self._intended.keys()
         self._known.clear()
         self._intended.clear()

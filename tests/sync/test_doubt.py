@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -181,6 +184,39 @@ def test_what_was_not_sent_because_the_run_had_to_end_is_not_in_doubt(kept: Rig,
     assert isinstance(kept.run().failure, AuthError)
     assert in_doubt(kept) == 0
     kept.sandbox.recover()
+    assert "uncertain" not in kept.run().counts
+    assert sorted(map(int, tiny.posted)) == list(range(200))
+
+
+def test_what_is_answered_while_the_task_is_ended_is_known_and_what_was_not_sent_is_not_in_doubt(
+    kept: Rig, users: Users, tiny: TinyApi
+) -> None:
+    class TimedOut(BaseException):
+        pass
+
+    def time_out(*_: object) -> None:
+        raise TimedOut
+
+    def end_the_task() -> None:
+        while not kept.sandbox.ledger:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    users.add(range(200))
+    tiny.slow_s = 1.0
+    before = signal.signal(signal.SIGUSR1, time_out)
+    ending = threading.Thread(target=end_the_task)
+    ending.start()
+    try:
+        # One batch is being served, the others wait for their turn.
+        with pytest.raises(TimedOut):
+            kept.run(rates=(Rate("all", 1, 60.0),))
+    finally:
+        ending.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert len(tiny.posted) == 10
+    tiny.slow_s = 0.0
     assert "uncertain" not in kept.run().counts
     assert sorted(map(int, tiny.posted)) == list(range(200))
 
