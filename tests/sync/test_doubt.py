@@ -200,11 +200,11 @@ def test_what_is_answered_while_the_task_is_ended_is_known_and_what_was_not_sent
     def end_the_task() -> None:
         while not kept.sandbox.ledger:
             time.sleep(0.01)
-        time.sleep(0.2)
+        time.sleep(1.2)  # long enough to hand the other batches over, also on a busy machine
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     users.add(range(200))
-    tiny.slow_s = 1.0
+    tiny.slow_s = 2.5
     before = signal.signal(signal.SIGUSR1, time_out)
     ending = threading.Thread(target=end_the_task)
     ending.start()
