@@ -26,7 +26,7 @@ class RemoteSnapshot:
 
     def known(self) -> tuple[int, int]:
         """Return how many records it knows, and how many of them the sync sent."""
-        self._source.write(self._table.create())
+        self._table.make(self._source)
         ((records, sent),) = [row for batch in self._source.stream(self._table.known()) for row in batch]
         return int(records), int(sent)
 

@@ -14,9 +14,9 @@ from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model, Source
 from airflow_provider_census.sync.snapshot import SnapshotSql
-from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
+from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
+from airflow_provider_census.sync.snapshot_table import Database, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior
@@ -78,14 +78,14 @@ def open_snapshot(
         paramstyle=source.paramstyle,
     )
     beside = SnapshotTable(f"{name}_doubts", schema=delta.schema, **there)
-    database.write(beside.create())
+    beside.make(database)
     doubts = SnapshotDoubts(database, beside, by_key=destination.behavior.adds)
     if elsewhere is None:
-        database.write(here.create())
+        here.make(database)
         return SnapshotChanges(database, here, doubts, now, **settings)
     stage = Stage(f"{name}_stage", schema=delta.schema, **there)
     staged = StagedSql(
         stage.model, key="sync_key", columns=(), salt="", lower=lower, table=name, schema=delta.schema, **there
     )
-    database.write(staged.create())
+    staged.make(database)
     return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)

@@ -34,7 +34,8 @@ from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
-from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
+from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+from airflow_provider_census.sync.snapshot_table import Database
 from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client

@@ -12,29 +12,22 @@ from __future__ import annotations
 import itertools
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from airflow_provider_census.errors import GuardTripped
-from airflow_provider_census.sync.model import Query, Source
+from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import IN_DOUBT
+from airflow_provider_census.sync.snapshot_table import IN_DOUBT, Database
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 _FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY, Behavior.DELETE)
 _SENT = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT)
-
-
-class Database(Source, Protocol):
-    """A source that can also be written to."""
-
-    def write(self, queries: Iterable[Query]) -> None:
-        """Run ``queries`` in one transaction."""
 
 
 class SnapshotChanges:

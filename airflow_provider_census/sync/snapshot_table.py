@@ -15,11 +15,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from sqlglot import exp
 
-from airflow_provider_census.sync.model import EXACT_COLLATION, Bound, Model, ModelSql, Query, batched, text_type
+from airflow_provider_census.errors import CensusError
+from airflow_provider_census.sync.model import (
+    EXACT_COLLATION,
+    Bound,
+    Model,
+    ModelSql,
+    Query,
+    Source,
+    batched,
+    text_type,
+)
 
 COLUMNS = ("sync_key", "record_id", "digest", "sent")
 
@@ -50,6 +61,13 @@ def key_type(dialect: str) -> str:
     return _KEY_TYPES.get(dialect) or text_type(dialect)
 
 
+class Database(Source, Protocol):
+    """A source that can also be written to."""
+
+    def write(self, queries: Iterable[Query]) -> None:
+        """Run ``queries`` in one transaction."""
+
+
 class SnapshotTable(ModelSql):
     """
     The statements about the table alone.
@@ -72,17 +90,32 @@ class SnapshotTable(ModelSql):
         #: As it stands in statements.
         self.name = exp.table_(table, db=schema, quoted=True).sql(dialect)
 
-    def create(self) -> Iterator[Query]:
-        """Return the statements that make it where it is missing."""
-        if self._schema:
-            yield self._create_schema(self._schema)
+    def make(self, database: Database) -> None:
+        """
+        Make it where it is missing.
+
+        Making needs rights that using it does not, also where nothing is left to be made; so nothing is that need not.
+
+        :raises CensusError: the database does not let us; in its words.
+        """
+        try:
+            database.columns(Query(f"SELECT * FROM {self.name} WHERE 1 = 0"))
+        except CensusError:
+            try:
+                database.write([self.create()])
+            except CensusError:
+                if not self._schema:
+                    raise
+                database.write([self.create_schema(self._schema), self.create()])
+
+    def create(self) -> Query:
+        """Return the statement that makes it where it is missing."""
         key = key_type(self._dialect)
         primary = " NOT NULL PRIMARY KEY" if self._dialect in _WITH_PRIMARY_KEY else ""
         columns = f"sync_key {key}{primary}, record_id {key}, digest {text_type(self._dialect)}, sent INT"
         if self._dialect == "tsql":
-            yield Query(f"IF OBJECT_ID({self._literal(self.name)}, N'U') IS NULL CREATE TABLE {self.name} ({columns})")
-        else:
-            yield Query(f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})")
+            return Query(f"IF OBJECT_ID({self._literal(self.name)}, N'U') IS NULL CREATE TABLE {self.name} ({columns})")
+        return Query(f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})")
 
     def drop(self) -> Query:
         """Return the statement that removes it."""
@@ -120,7 +153,8 @@ class SnapshotTable(ModelSql):
                 listed += [", "] * (number > 0) + [Bound(value)]
             yield self.compose(f"{statement} WHERE {column} IN (", *listed, ")")
 
-    def _create_schema(self, schema: str) -> Query:
+    def create_schema(self, schema: str) -> Query:
+        """Return the statement that makes a schema where it is missing."""
         if self._dialect == "tsql":  # CREATE SCHEMA must stand alone in its batch there
             create = self._literal(f"CREATE SCHEMA {self.quote(schema)}")
             return Query(f"IF SCHEMA_ID({self._literal(schema)}) IS NULL EXEC({create})")

@@ -17,8 +17,8 @@ from sqlglot import exp
 from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, Source, text_type
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.snapshot import KEY, SENT, SnapshotSql
-from airflow_provider_census.sync.snapshot_changes import Database, SnapshotChanges
-from airflow_provider_census.sync.snapshot_table import key_type
+from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+from airflow_provider_census.sync.snapshot_table import Database, key_type
 
 _STAGED_ROWS = 500
 _KEYS = 500

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, Refused, base_url, rejected
-from airflow_provider_census.errors import CensusError, Unavailable
+from airflow_provider_census.errors import CensusError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Sandbox, SandboxApi
 from airflow_provider_census.sync.delta import Delta, FullRefresh
 from airflow_provider_census.sync.fields import MappingDeclaration
@@ -60,7 +60,7 @@ class Database:
             connection.commit()
 
     def columns(self, query: Query) -> list[str]:
-        with closing(self.connect()) as connection:
+        with closing(self.connect()) as connection, self._errors():
             return [column[0] for column in connection.execute(query.sql, query.parameters or ()).description]
 
     def stream(self, query: Query, batch_rows: int = 100) -> Generator[Sequence[tuple[Any, ...]], None, None]:
@@ -80,11 +80,18 @@ class Database:
         assert self.open == 0, "written while a cursor was open"
         if self.dead():
             raise SystemExit
-        with closing(self.connect()) as connection:
+        with closing(self.connect()) as connection, self._errors():
             connection.execute("BEGIN")
             for query in queries:
                 connection.execute(query.sql, query.parameters or ())
             connection.commit()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, duckdb.Error) as error:
+            raise ConfigError(str(error)) from None
 
 
 class Lite(Database):

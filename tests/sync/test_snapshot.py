@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.snapshot import SnapshotSql
-from airflow_provider_census.sync.snapshot_table import table_name
+from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
 
 _ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
 
@@ -64,8 +65,8 @@ def _accept(source: DbApiSource, sql: SnapshotSql, rows: list[tuple[Any, ...]]) 
 def sql(source: DbApiSource, request: pytest.FixtureRequest) -> Iterator[SnapshotSql]:
     """Its snapshot, empty."""
     sql = _sql(source, request)
-    source.write(sql.create())
-    source.write(sql.create())  # the second run finds it there
+    sql.make(source)
+    sql.make(source)  # the second run finds it there
     yield sql
     _run(source, f"DROP TABLE {sql.name}")
 
@@ -106,7 +107,7 @@ def test_empty_text_and_null_are_not_the_same(source: DbApiSource, sql: Snapshot
 def test_values_cannot_trade_places_between_columns(source: DbApiSource, request: pytest.FixtureRequest) -> None:
     one = _sql(source, request, model=Model("SELECT 1 AS id, 'ab' AS x, 'c' AS y"), columns=["x", "y"])
     two = _sql(source, request, model=Model("SELECT 1 AS id, 'a' AS x, 'bc' AS y"), columns=["x", "y"])
-    source.write(one.create())
+    one.make(source)
 
     digests = {_rows(source, query.changed())[0][-2] for query in (one, two)}
 
@@ -215,7 +216,7 @@ def test_the_models_own_parameters_and_percent_signs_are_kept(
     percent = "%" if source.paramstyle == "qmark" else "%%"
     model = Model(f"SELECT * FROM c WHERE id > {marker} AND email LIKE '{percent}@x'", (1,))
     sql = _sql(source, request, model=model)
-    source.write(sql.create())
+    sql.make(source)
 
     rows = _rows(source, sql.changed())
     _accept(source, sql, rows)
@@ -223,6 +224,34 @@ def test_the_models_own_parameters_and_percent_signs_are_kept(
     assert [row[0] for row in rows] == [2]
     assert _rows(source, sql.changed()) == []
     _run(source, f"DROP TABLE {sql.name}")
+
+
+def test_the_rights_to_make_a_table_in_a_schema_and_to_write_it_are_enough(
+    postgres_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = postgres_uri.replace("postgresql://", "postgres://", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_OWNER", uri)
+    monkeypatch.setenv("AIRFLOW_CONN_GUEST", uri.replace("postgres:@", "guest:secret@"))
+    owner, guest = DbApiSource.of("owner"), DbApiSource.of("guest")
+    _run(
+        owner,
+        "DROP SCHEMA IF EXISTS crm CASCADE",
+        "DROP ROLE IF EXISTS guest",
+        "CREATE ROLE guest LOGIN PASSWORD 'secret'",
+        "CREATE SCHEMA crm",
+        "GRANT USAGE, CREATE ON SCHEMA crm TO guest",
+    )
+    table = SnapshotTable("t", schema="crm", dialect="postgres", paramstyle="format")
+
+    table.make(guest)
+    guest.write(table.put([("1", "r1", "d", 1)]))
+    _run(owner, "REVOKE CREATE ON SCHEMA crm FROM guest")
+    table.make(guest)
+
+    assert _rows(guest, table.known()) == [(1, 1)]
+    with pytest.raises(ConfigError, match="permission denied for database"):
+        SnapshotTable("t", schema="absent", dialect="postgres", paramstyle="format").make(guest)
+    _run(owner, "DROP SCHEMA crm CASCADE", "DROP ROLE guest")
 
 
 def test_table_names_are_readable_and_differ_by_sync_and_target() -> None:

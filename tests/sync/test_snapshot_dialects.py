@@ -120,11 +120,12 @@ INNER = "(\nSELECT id, plan FROM c\n) census_model"
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_the_table_is_made_where_it_is_missing(dialect: str) -> None:
-    assert texts(dialect, snapshot(dialect).create()) == CREATE[dialect]
+    sql = snapshot(dialect)
+    assert texts(dialect, [sql.create_schema("crm"), sql.create()]) == CREATE[dialect]
 
 
 def test_a_schema_of_any_name_is_made_in_sql_server() -> None:
-    assert next(snapshot("tsql", schema="o'b]x").create()).sql == (
+    assert snapshot("tsql").create_schema("o'b]x").sql == (
         "IF SCHEMA_ID(N'o''b]x') IS NULL EXEC(N'CREATE SCHEMA [o''b]]x]')"
     )
 
