@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import settings
 from airflow_provider_census.sandbox.core import Sandbox, get
 from airflow_provider_census.sync.delta import Watermark
 from airflow_provider_census.sync.values import Behavior
-from tests.sync.support import Duck, Lite, Rig, TinyApi, Users
+from tests.sync.support import Duck, Listing, Lite, Rig, TinyApi, Users
 
 # The machines of CI are slow and shared; what was found once becomes a test of its own.
 settings.register_profile("census", max_examples=60, deadline=None, database=None)
@@ -61,3 +62,11 @@ def posts(sandbox: Sandbox, lite: Lite) -> Rig:
     """Appends by the watermark t."""
     settings: dict[str, Any] = {"object": "post", "behavior": Behavior.APPEND}
     return Rig(sandbox, lite, delta=Watermark("t"), **settings)
+
+
+@pytest.fixture(scope="module")
+def listing() -> Iterator[Listing]:
+    log, listing = logging.getLogger("airflow_provider_census.sync.run"), Listing()
+    log.addHandler(listing)
+    yield listing
+    log.removeHandler(listing)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -304,6 +306,18 @@ class Forgetful(MemoryStore):
 
     def lost(self) -> bool:
         return self.value is None
+
+
+class Listing(logging.Handler):
+    """What the log lists as uncertain: a run that is killed leaves nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "ended uncertain" in record.getMessage():
+            self.keys |= set(ast.literal_eval(record.getMessage().partition(": ")[2] + ","))
 
 
 @dataclass(frozen=True)

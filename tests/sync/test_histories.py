@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import logging
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.state import MemoryStore, State
-from tests.sync.support import APPEND, UPSERT, Finding, Lite, Ran, Rig, Tiny, TinyApi, Users
+from tests.sync.support import APPEND, UPSERT, Finding, Listing, Lite, Ran, Rig, Tiny, TinyApi, Users
 
 
 class Small(Tiny):
@@ -46,26 +43,6 @@ class Dying(MemoryStore):
         self._saves -= 1
         if self._saves >= 0:
             super().save(state)
-
-
-class Listing(logging.Handler):
-    """What the log lists as uncertain: a run that is killed leaves nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if "ended uncertain" in record.getMessage():
-            self.keys |= set(ast.literal_eval(record.getMessage().partition(": ")[2] + ","))
-
-
-@pytest.fixture(scope="module")
-def listing() -> Iterator[Listing]:
-    log, listing = logging.getLogger("airflow_provider_census.sync.run"), Listing()
-    log.addHandler(listing)
-    yield listing
-    log.removeHandler(listing)
 
 
 @dataclass
