@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
+from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.model import Query
 
 _Batches = Generator[Sequence[tuple[Any, ...]], None, None]
@@ -54,8 +55,13 @@ class DuckDb:
 
     def columns(self, query: Query) -> list[str]:
         """Return the names of the columns of ``query``."""
+        import duckdb
+
         with closing(self._connection.cursor()) as cursor:
-            cursor.execute(query.sql, query.parameters)
+            try:
+                cursor.execute(query.sql, query.parameters)
+            except duckdb.Error as error:
+                raise ConfigError(str(error)) from None
             return [str(column[0]) for column in cursor.description or ()]
 
     def stream(self, query: Query, batch_rows: int = 1000) -> _Batches:
