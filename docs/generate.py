@@ -80,7 +80,8 @@ def _destination(cls: type[Destination], connection: dict[str, Any]) -> str:
     ]
     lines += [_object(o) for o in cls.objects]
     rates = ", ".join(f"{rate.name} {rate.count:,g} per {rate.per_s:g} s" for rate in cls.rates)
-    lines += [f"**Paced at** {rates or 'no limit'}; at most {cls.concurrency} requests in flight.", ""]
+    allowed = f" of the {cls.most_in_flight} it allows" if cls.most_in_flight else ""
+    lines += [f"**Paced at** {rates or 'no limit'}; at most {cls.concurrency} requests in flight{allowed}.", ""]
     return "\n".join(lines)
 
 

@@ -95,6 +95,8 @@ class Destination(abc.ABC):
     rates: ClassVar[tuple[Rate, ...]]
     concurrency: int = 16
     """Requests in flight at the most; an instance may have fewer. 1 keeps the order of the rows."""
+    most_in_flight: int | None = None
+    """The published limit of requests in flight, None without one; a sync may use its ``rate_share`` of it."""
     timeout_s: ClassVar[tuple[float, float]] = (10.0, 30.0)
     """How long connecting may take, and how long the API may take to answer before the answer counts as lost."""
     max_record_bytes: ClassVar[int] = 100_000
@@ -183,6 +185,13 @@ class Destination(abc.ABC):
     def limits(self) -> Sequence[Rate]:
         """Return what this sync is paced by: the rates of the class, where no option says otherwise."""
         return self.rates
+
+    def in_flight(self, share: float) -> int:
+        """Return how many requests may be in flight for a sync that may use this ``share`` of the limits."""
+        if self.most_in_flight is None:
+            return self.concurrency
+        # Rounded: 0.29 * 100 is less than 29.
+        return min(self.concurrency, max(1, int(round(self.most_in_flight * share, 6))))
 
     @classmethod
     def behind(cls, credentials: Credentials) -> type[Destination]:

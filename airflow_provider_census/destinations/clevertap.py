@@ -55,7 +55,8 @@ class CleverTap(Destination):
     # Page "API Request Limit": 15 uploads at once and 3 of anything else. A request takes "one or more seconds" (page
     # "API FAQs"), so more than that a second would not get through.
     rates = (Rate("upload", 15, 1), Rate("delete", 3, 1))
-    # Of 15: the limit is the account's, which others send to as well, and there is no header that says what is left.
+    most_in_flight = 15
+    # The limit is the account's, which others send to as well, and there is no header that says what is left.
     concurrency = 10
 
     def __init__(
@@ -70,7 +71,7 @@ class CleverTap(Destination):
         super().__init__(object, behavior, identifier, options, sync_id=sync_id)
         self._data = records.DATA[object]
         if behavior in (Behavior.DELETE, Behavior.MIRROR):
-            self.concurrency = 3
+            self.concurrency = self.most_in_flight = 3
             if self.identifier.name not in _DELETE_BY:
                 raise ConfigError.unknown("identifier", self.identifier.name, _DELETE_BY, where="for deleting profiles")
 

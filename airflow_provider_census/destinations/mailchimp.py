@@ -60,7 +60,7 @@ class Mailchimp(Destination):
     # Not a limit of Mailchimp's, which has none per time: more than its ten connections carry.
     rates = (Rate("requests", 200, 1),)
     # Docs "Marketing API conventions": simultaneous connections of one key, those of other programs included.
-    concurrency = 10
+    concurrency = most_in_flight = 10
     # Same page: calls are cut off after 120 seconds, and one with 500 members may well need more than the usual 30.
     timeout_s = (10.0, 120.0)
 

@@ -56,7 +56,8 @@ class CensusSyncOperator(BaseOperator):
         and nothing is deleted and the task fails. (templated)
     :param allow_empty: let a mirror delete everything when the model has no rows. (templated)
     :param options: settings of the destination object.
-    :param rate_share: the part of the destination's published limit this task may use, 0 < share ≤ 1.
+    :param rate_share: the part of the destination's published limit (of rate, or of requests in flight) this task may
+        use, 0 < share ≤ 1.
     :param dry_run: plan and log, send nothing, move no state. (templated)
     :param full_refresh: send every row in this run, and keep tracking. (templated)
     :param sync_id: identity of the sync's state; ``<dag_id>.<task_id>`` by default. Mapped tasks add their map index to

@@ -96,13 +96,14 @@ def deliver(
     :raises AuthError, ConfigError, Interrupted: sending cannot go on.
     :raises Unavailable: the destination is down.
     """
-    with ThreadPoolExecutor(destination.concurrency, thread_name_prefix="census-send") as pool:
-        flight = _Flight(pool, destination, client, journal)
+    most = destination.in_flight(client.limiter.share)
+    with ThreadPoolExecutor(most, thread_name_prefix="census-send") as pool:
+        flight = _Flight(pool, destination, client, journal, most)
         try:
             for group in written_down(_batches(operations, destination), journal, destination, flight.room):
                 for batch in group:
                     flight.start(batch)
-                yield from flight.collect(until=destination.concurrency - 1)
+                yield from flight.collect(until=most - 1)
                 if flight.failure is not None:
                     break
             yield from flight.collect(until=0)
@@ -123,19 +124,25 @@ class _Flight(Generic[Token]):
     """The batches under way, and the first error that one of them met."""
 
     def __init__(
-        self, pool: ThreadPoolExecutor, destination: Destination, client: Client, journal: Journal[Token] | None
+        self,
+        pool: ThreadPoolExecutor,
+        destination: Destination,
+        client: Client,
+        journal: Journal[Token] | None,
+        most: int,
     ) -> None:
         self._pool = pool
         self._destination = destination
         self._client = client
         self._journal = journal
+        self._most = most
         self._health = _Health()
         self._batches: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
         self.failure: BaseException | None = None
 
     def room(self) -> int:
         """Return how many batches can be sent now; the first one waits for no other."""
-        return self._destination.concurrency - len(self._batches) if self._batches else 1
+        return self._most - len(self._batches) if self._batches else 1
 
     def start(self, batch: list[tuple[Token, Operation]]) -> None:
         """Send a batch."""

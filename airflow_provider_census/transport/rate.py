@@ -94,7 +94,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._clock = clock
         self.sleep = sleep
-        self._share = share
+        self.share = share
         self._rates: dict[str, Rate] = {}
         self._buckets: dict[str, _Bucket] = {}
         self.adopt(rates)
@@ -106,7 +106,7 @@ class Limiter:
             for rate in rates:
                 if self._rates.get(rate.name) != rate:
                     self._rates[rate.name] = rate
-                    self._buckets[rate.name] = _Bucket(rate, self._share)
+                    self._buckets[rate.name] = _Bucket(rate, self.share)
 
     def acquire(self, name: str = "", cost: float = 1) -> None:
         """Wait until a request of ``cost`` may be sent. An unknown ``name`` is not limited."""

@@ -17,7 +17,7 @@ from airflow_provider_census.sync.values import Operation, Outcome, Record, RowR
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.message import Exchange
-from tests.sync.support import APPEND, UPSERT, Database, Rig, Tiny, TinyApi
+from tests.sync.support import APPEND, DELETE, UPSERT, Database, Rig, Tiny, TinyApi, bound
 
 Results = list[tuple[int, RowResult]]
 
@@ -198,6 +198,45 @@ def test_no_more_is_in_flight_than_the_destination_takes_and_little_is_read_ahea
     assert done == 400
     assert tiny.most_in_flight == Tiny.concurrency
     assert max(ahead) <= Tiny.concurrency * Tiny.batch
+
+
+@pytest.mark.parametrize(("share", "most"), [(1.0, 4), (0.5, 2), (0.3, 1), (0.01, 1)])
+def test_a_share_of_the_limit_is_a_share_of_what_may_be_in_flight(
+    tiny: TinyApi, client: Client, share: float, most: int
+) -> None:
+    class Limited(Tiny):
+        concurrency = most_in_flight = 4
+
+    tiny.slow_s = 0.02
+    client.limiter.share = share
+    drain(Limited("record", UPSERT), client, operations(100))
+    assert tiny.most_in_flight == most
+
+
+def test_a_share_of_the_rates_leaves_alone_what_is_in_flight_where_the_api_does_not_limit_that(
+    tiny: TinyApi, client: Client
+) -> None:
+    tiny.slow_s = 0.02
+    client.limiter.share = 0.25
+    drain(record(), client, operations(100))
+    assert tiny.most_in_flight == Tiny.concurrency
+
+
+@pytest.mark.parametrize(
+    ("name", "object", "behavior", "expected"),
+    [
+        ("mailchimp", "member", UPSERT, {1.0: 10, 0.5: 5, 0.29: 2}),
+        ("clevertap", "profile", UPSERT, {1.0: 10, 0.5: 7, 0.2: 3}),
+        ("clevertap", "profile", DELETE, {1.0: 3, 0.5: 1}),
+        ("slack", "#general", APPEND, {1.0: 1, 0.1: 1}),
+    ],
+)
+def test_tasks_that_share_a_limit_of_requests_in_flight_stay_below_it_together(
+    name: str, object: str, behavior: Any, expected: dict[float, int]
+) -> None:
+    options = {"audience_id": "a1"} if name == "mailchimp" else {}
+    destination = bound(name, object, behavior, options=options)
+    assert {share: destination.in_flight(share) for share in expected} == expected
 
 
 def test_a_destination_without_concurrency_keeps_the_order_of_the_rows(tiny: TinyApi, client: Client) -> None:
