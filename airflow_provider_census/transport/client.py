@@ -51,11 +51,21 @@ _LOUD = 300  # characters of an API's own words that go into an error
 
 @dataclass
 class Traffic:
-    """What a client has sent so far. ``retries`` are included in ``requests``."""
+    """
+    What a client has sent so far, and what it is at.
+
+    :param retries: included in ``requests``.
+    :param in_flight: requests that wait for their answer.
+    :param held_back: requests that wait for their turn, or to be tried again.
+    :param trouble: why a request was last tried again.
+    """
 
     requests: int = 0
     retries: int = 0
     refused_429: int = 0
+    in_flight: int = 0
+    held_back: int = 0
+    trouble: str = ""
 
 
 class _TryAgain(Exception):
@@ -154,7 +164,12 @@ class Client:
 
         :raises Interrupted: the task is to stop.
         """
-        if self._stopped.wait(seconds):
+        with self._lock:
+            self.traffic.held_back += 1
+        stopped = self._stopped.wait(seconds)
+        with self._lock:
+            self.traffic.held_back -= 1
+        if stopped:
             raise Interrupted("the task was asked to stop")
 
     def stop(self) -> None:
@@ -178,7 +193,12 @@ class Client:
             raise Interrupted("the task was asked to stop")
         with self._lock:
             self.traffic.requests += 1
-        response = self._exchange_bytes(request)
+            self.traffic.in_flight += 1
+        try:
+            response = self._exchange_bytes(request)
+        finally:
+            with self._lock:
+                self.traffic.in_flight -= 1
         self.limiter.learn(request.limit, self._throttle(response))
         match self._judge(response):
             case verdicts.Answered():
@@ -259,9 +279,11 @@ class Client:
             return min(asked, _MAX_WAIT_S)
         return self._jitter(state)
 
-    def _count_retry(self, _: tenacity.RetryCallState) -> None:
+    def _count_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
         with self._lock:
             self.traffic.retries += 1
+            self.traffic.trouble = self.endpoint.redact(str(error))
 
     def _words(self, response: Response) -> str:
         """Return the API's own words about a refusal, redacted: some echo the key they refuse."""

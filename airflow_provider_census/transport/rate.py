@@ -57,6 +57,7 @@ class _Bucket:
         self.share = share
         self.drained_at = float("-inf")
         self.blocked_until = float("-inf")
+        self.used_s = 0.0
         self.set_count(rate.count)
 
     def set_count(self, count: float) -> None:
@@ -66,10 +67,14 @@ class _Bucket:
         self.spread = allowed - self.burst
         self.interval_s = self.per_s / self.spread
 
+    def seconds(self, cost: float) -> float:
+        """Return how long ``cost`` takes to drain."""
+        # A cost is used at once, so a window must hold a whole number of them.
+        return self.per_s / (self.spread // cost or self.spread / cost)
+
     def reserve(self, cost: float, now: float) -> float:
         """Take ``cost`` and return the time at which it may be used."""
-        # A cost is used at once, so a window must hold a whole number of them.
-        interval_s = self.per_s / (self.spread // cost or self.spread / cost)
+        interval_s = self.seconds(cost)
         start = max(self.drained_at, now - self.burst // cost * interval_s, self.blocked_until)
         self.drained_at = start + interval_s
         return max(start, now)
@@ -117,6 +122,8 @@ class Limiter:
             while (wait := at - self._clock()) > 0:
                 self.sleep(wait)
             if bucket.blocked_until <= self._clock():
+                with self._lock:
+                    bucket.used_s += bucket.seconds(cost)
                 return
             # The API asked for a pause while this thread slept: it queues again, or all who slept would go at once.
 
@@ -153,3 +160,14 @@ class Limiter:
         """Return the current pace of a rate in requests (or objects) per second, None where nothing limits."""
         bucket = self._buckets.get(name or self._default)
         return None if bucket is None else 1 / bucket.interval_s
+
+    def used_s(self) -> dict[str, float]:
+        """Return for each rate how many seconds of it were used so far: as many as pass where it is used up."""
+        with self._lock:
+            return {name: bucket.used_s for name, bucket in self._buckets.items()}
+
+    def paused_s(self) -> float:
+        """Return for how many seconds more the API lets nothing through; 0 if it does."""
+        with self._lock:
+            until = max((bucket.blocked_until for bucket in self._buckets.values()), default=-math.inf)
+        return max(0.0, until - self._clock())

@@ -250,6 +250,39 @@ def test_a_pause_that_one_request_was_asked_for_holds_back_the_others(
     first.join()
 
 
+def test_it_tells_what_is_held_back_and_why(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [answer(429, retry_after="60")]
+    client = connect()
+
+    def give_up() -> None:
+        with pytest.raises(Interrupted):
+            client.send(post())
+
+    waiting = threading.Thread(target=give_up)
+    waiting.start()
+    while client.traffic.held_back == 0:
+        time.sleep(0.005)
+    assert (client.traffic.in_flight, client.traffic.trouble) == (0, "HTTP 429 too many requests")
+    client.stop()
+    waiting.join()
+    assert client.traffic.held_back == 0
+
+
+def test_it_tells_what_is_in_flight(server: Server, connect: Callable[..., Client]) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(0.3)
+        answer()(handler)
+
+    client, server.answers = connect(), [slow]
+    waiting = threading.Thread(target=client.send, args=(post(),))
+    waiting.start()
+    while client.traffic.in_flight == 0:
+        time.sleep(0.005)
+    assert (client.traffic.in_flight, client.traffic.held_back, client.traffic.trouble) == (1, 0, "")
+    waiting.join()
+    assert client.traffic.in_flight == 0
+
+
 def test_a_wait_that_is_asked_for_is_capped(server: Server) -> None:
     slept: list[float] = []
 

@@ -203,3 +203,29 @@ def test_adopting_what_is_known_forgets_neither_its_place_nor_what_was_learned()
     limit.acquire("a")
 
     assert clock.now - before == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_it_tells_how_much_of_its_share_is_in_use(share: float) -> None:
+    limit, clock = limiter(Rate("a", 100, 1), Rate("b", 100, 1), share=share)
+    began = clock.now
+    grants(limit, clock, 1_000)
+    assert limit.used_s()["a"] / (clock.now - began) == pytest.approx(1, abs=0.03)
+    assert limit.used_s()["b"] == 0
+
+
+def test_objects_use_up_a_limit_of_objects() -> None:
+    limit, clock = limiter(Rate("a", 1_000, 1))
+    began = clock.now
+    grants(limit, clock, 100, cost=50, pause_s=0.1)
+    assert limit.used_s()["a"] / (clock.now - began) == pytest.approx(0.5, abs=0.03)
+
+
+def test_it_tells_how_long_the_api_lets_nothing_through() -> None:
+    limit, clock = limiter(Rate("a", 1_000, 1), Rate("b", 1_000, 1))
+    assert limit.paused_s() == 0
+    limit.pause("a", 30)
+    clock.now += 10
+    assert limit.paused_s() == pytest.approx(20)
+    clock.now += 25
+    assert limit.paused_s() == 0
