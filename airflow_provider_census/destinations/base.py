@@ -94,7 +94,7 @@ class Destination(abc.ABC):
     objects: ClassVar[tuple[ObjectType, ...]]
     rates: ClassVar[tuple[Rate, ...]]
     concurrency: int = 16
-    """Requests in flight at the most; an instance may have fewer. 1 keeps the order of the rows."""
+    """Requests in flight at the most; how many it takes is learned. An instance may have fewer. 1 keeps the order."""
     most_in_flight: int | None = None
     """The published limit of requests in flight, None without one; a sync may use its ``rate_share`` of it."""
     timeout_s: ClassVar[tuple[float, float]] = (10.0, 30.0)

@@ -8,9 +8,10 @@ known. Batches are as large as the API takes, several are in flight, and no more
 from __future__ import annotations
 
 import itertools
+import queue
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -103,10 +104,10 @@ def deliver(
             for group in written_down(_batches(operations, destination), journal, destination, flight.room):
                 for batch in group:
                     flight.start(batch)
-                yield from flight.collect(until=most - 1)
+                yield from flight.make_room()
                 if flight.failure is not None:
                     break
-            yield from flight.collect(until=0)
+            yield from flight.land()
         except GeneratorExit:
             client.stop()
             flight.abandon()
@@ -115,7 +116,7 @@ def deliver(
             if not isinstance(error, Exception):  # the task is being ended: no retries, no waiting for a turn
                 client.stop()
             flight.failure = error
-            yield from flight.collect(until=0)
+            yield from flight.land()
     if flight.failure is not None:
         raise flight.failure
 
@@ -135,35 +136,44 @@ class _Flight(Generic[Token]):
         self._destination = destination
         self._client = client
         self._journal = journal
-        self._most = most
         self._health = _Health()
+        # A batch has one request in flight at a time.
+        self._concurrency = client.concurrency(most)
         self._batches: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
+        self._back: queue.SimpleQueue[Future[_Sent]] = queue.SimpleQueue()
         self.failure: BaseException | None = None
 
     def room(self) -> int:
         """Return how many batches can be sent now; the first one waits for no other."""
-        return self._most - len(self._batches) if self._batches else 1
+        return self._concurrency.allowed - len(self._batches) if self._batches else 1
 
     def start(self, batch: list[tuple[Token, Operation]]) -> None:
         """Send a batch."""
         operations = [operation for _, operation in batch]
-        self._batches[self._pool.submit(_send, operations, self._destination, self._client, self._health)] = batch
+        future = self._pool.submit(_send, operations, self._destination, self._client, self._health)
+        self._batches[future] = batch
+        future.add_done_callback(self._back.put)
 
-    def collect(self, *, until: int) -> Iterator[list[tuple[Token, RowResult]]]:
-        """Yield what has come back, waiting until at most ``until`` batches are in flight."""
-        while len(self._batches) > until:
-            done, _ = wait(self._batches, return_when=FIRST_COMPLETED)
-            for future in done:
-                batch = self._batches.pop(future)
-                sent = future.result()
-                self.failure = self.failure or sent.failure
-                self._withdraw(batch, sent)
-                yield [(batch[at][0], result) for at, result in sent.results.items()]
+    def make_room(self) -> Iterator[list[tuple[Token, RowResult]]]:
+        """Yield what has come back, and wait for more until another batch may be sent."""
+        while not self._back.empty() or len(self._batches) >= self._concurrency.allowed:
+            yield self._collect(self._back.get())
+
+    def land(self) -> Iterator[list[tuple[Token, RowResult]]]:
+        """Yield what is still under way, as it comes back."""
+        for future in as_completed(list(self._batches)):
+            yield self._collect(future)
 
     def abandon(self) -> None:
         """Wait for what is under way; nobody wants to know how it ended."""
         for future, batch in self._batches.items():
             self._withdraw(batch, future.result())
+
+    def _collect(self, future: Future[_Sent]) -> list[tuple[Token, RowResult]]:
+        batch, sent = self._batches.pop(future), future.result()
+        self.failure = self.failure or sent.failure
+        self._withdraw(batch, sent)
+        return [(batch[at][0], result) for at, result in sent.results.items()]
 
     def _withdraw(self, batch: list[tuple[Token, Operation]], sent: _Sent) -> None:
         if self._journal is not None and sent.unsent:

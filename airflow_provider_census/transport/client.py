@@ -11,6 +11,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.transport import verdict as verdicts
+from airflow_provider_census.transport.concurrency import Concurrency
 from airflow_provider_census.transport.message import (
     Endpoint,
     Exchange,
@@ -46,6 +48,7 @@ _BAD_URL = (
 )
 _TLS_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _WIRE_LOG = logging.getLogger("urllib3.connectionpool")
+_NO_ROOM = (429, 503)
 _LOUD = 300  # characters of an API's own words that go into an error
 
 
@@ -99,6 +102,7 @@ class Client:
         self.endpoint = endpoint
         self.limiter = limiter
         self.traffic = Traffic()
+        self._concurrency = Concurrency(1)
         self._judge = judge
         self._throttle = throttle
         self._attempts = attempts
@@ -158,6 +162,11 @@ class Client:
                 unheard=error.retry.applied and error.status is None,
             ) from None
 
+    def concurrency(self, most: int) -> Concurrency:
+        """Return what decides how many requests are in flight from now on: ``most`` at the most."""
+        self._concurrency = Concurrency(most)
+        return self._concurrency
+
     def sleep(self, seconds: float) -> None:
         """
         Wait.
@@ -195,7 +204,7 @@ class Client:
             self.traffic.requests += 1
             self.traffic.in_flight += 1
         try:
-            response = self._exchange_bytes(request)
+            response = self._timed(request)
         finally:
             with self._lock:
                 self.traffic.in_flight -= 1
@@ -222,6 +231,20 @@ class Client:
                 )
             case verdicts.Misdirected(reason):
                 raise ConfigError(f"{request}: {reason}")
+
+    def _timed(self, request: Request) -> Response:
+        """Send, and take note of how long the answer took: that decides how many requests are in flight."""
+        began = time.monotonic()
+        try:
+            response = self._exchange_bytes(request)
+        except (_TryAgain, Unanswered):
+            self._concurrency.refused(began)
+            raise
+        if response.status in _NO_ROOM:
+            self._concurrency.refused(began)
+        else:
+            self._concurrency.answered(began)
+        return response
 
     def _exchange_bytes(self, request: Request) -> Response:
         endpoint = self.endpoint.others[request.at] if request.at else self.endpoint

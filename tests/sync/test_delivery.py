@@ -239,6 +239,16 @@ def test_tasks_that_share_a_limit_of_requests_in_flight_stay_below_it_together(
     assert {share: destination.in_flight(share) for share in expected} == expected
 
 
+def test_more_are_in_flight_where_answers_take_long_and_all_of_them_are_used(tiny: TinyApi, client: Client) -> None:
+    class Wide(Tiny):
+        concurrency = 40
+        batch = 1
+
+    tiny.slow_s = 0.2
+    drain(Wide("record", UPSERT), client, operations(300))
+    assert 24 <= tiny.most_in_flight <= 40
+
+
 def test_a_destination_without_concurrency_keeps_the_order_of_the_rows(tiny: TinyApi, client: Client) -> None:
     class Ordered(Tiny):
         concurrency = 1

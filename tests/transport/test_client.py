@@ -283,6 +283,19 @@ def test_it_tells_what_is_in_flight(server: Server, connect: Callable[..., Clien
     assert client.traffic.in_flight == 0
 
 
+@pytest.mark.parametrize("failure", [answer(429, retry_after="0"), answer(503), reset])
+def test_fewer_are_to_be_in_flight_after_the_api_had_no_room(
+    server: Server, connect: Callable[..., Client], failure: Answer
+) -> None:
+    server.answers = [answer(400), answer(500), failure, answer()]
+    client = connect()
+    concurrency = client.concurrency(16)
+    client.send(post())
+    assert concurrency.allowed == 16
+    client.send(post())
+    assert concurrency.allowed == 8
+
+
 def test_a_wait_that_is_asked_for_is_capped(server: Server) -> None:
     slept: list[float] = []
 
