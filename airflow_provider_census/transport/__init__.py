@@ -2,5 +2,5 @@
 HTTP, and nothing about destinations.
 
 ``message`` what goes over the wire · ``verdict`` what an answer means · ``rate`` when the next request may go ·
-``client`` sends, waits, tries again.
+``concurrency`` how many are in flight · ``wire`` one request over HTTP · ``client`` sends, waits, tries again.
 """

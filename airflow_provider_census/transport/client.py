@@ -7,20 +7,13 @@ sent a second time only if the API said, or the network proves, that the first o
 
 from __future__ import annotations
 
-import json
-import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import requests
 import tenacity
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError, SSLError
 
-from airflow_provider_census import __version__
 from airflow_provider_census.errors import (
     AuthError,
     CensusError,
@@ -39,15 +32,9 @@ from airflow_provider_census.transport.message import (
     T,
 )
 from airflow_provider_census.transport.rate import Limiter, Throttle
+from airflow_provider_census.transport.wire import NoAnswer, Wire
 
 _MAX_WAIT_S = 120.0  # the longest pause an API may ask for before it counts as unavailable
-_BAD_URL = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.MissingSchema,
-    requests.exceptions.InvalidSchema,
-)
-_TLS_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_WIRE_LOG = logging.getLogger("urllib3.connectionpool")
 _NO_ROOM = (429, 503)
 _LOUD = 300  # characters of an API's own words that go into an error
 
@@ -106,15 +93,11 @@ class Client:
         self._judge = judge
         self._throttle = throttle
         self._attempts = attempts
-        self._timeout_s = timeout_s
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
         self._stopped = threading.Event()
         limiter.sleep = self.sleep
-        self._environment: dict[str, dict[str, Any]] = {}
-        self._local = threading.local()
-        self._sessions: list[requests.Session] = []
+        self._wire = Wire(endpoint, timeout_s)
         self._lock = threading.Lock()
-        _WIRE_LOG.addFilter(self._redact_log)
 
     def run(self, exchange: Exchange[T]) -> T:
         """Drive ``exchange`` to its end and return what it found. Errors of a request are thrown into it."""
@@ -145,22 +128,10 @@ class Client:
         :raises Unavailable: all attempts were refused or failed, without harm.
         :raises Interrupted: the task is to stop.
         """
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TryAgain),
-            wait=self._wait,
-            stop=tenacity.stop_after_attempt(self._attempts),
-            before_sleep=self._count_retry,
-            sleep=self.sleep,
-            reraise=True,
-        )
         try:
-            return retrying(self._attempt, request)
+            return self._attempt(request)
         except _TryAgain as error:
-            raise Unavailable(
-                f"{request}: {error} after {self._attempts} attempts",
-                status=error.status,
-                unheard=error.retry.applied and error.status is None,
-            ) from None
+            return self._try_again(request, error)
 
     def concurrency(self, most: int) -> Concurrency:
         """Return what decides how many requests are in flight from now on: ``most`` at the most."""
@@ -186,15 +157,8 @@ class Client:
         self._stopped.set()
 
     def close(self) -> None:
-        """Close the sockets."""
-        for session in self._sessions:
-            session.close()
-        _WIRE_LOG.removeFilter(self._redact_log)
-
-    def _redact_log(self, record: logging.LogRecord) -> bool:
-        """Redact urllib3's debug lines: they show the path, and a webhook's path is its secret."""
-        record.msg, record.args = self.endpoint.redact(record.getMessage()), ()
-        return True
+        """Close the connections."""
+        self._wire.close()
 
     def _attempt(self, request: Request) -> Response:
         self.limiter.acquire(request.limit, request.cost)
@@ -232,68 +196,47 @@ class Client:
             case verdicts.Misdirected(reason):
                 raise ConfigError(f"{request}: {reason}")
 
+    def _try_again(self, request: Request, first: _TryAgain) -> Response:
+        """Wait and send the request again, as often as is left after the attempt that failed with ``first``."""
+        made = [first]
+
+        def attempt() -> Response:
+            if made:
+                raise made.pop()
+            return self._attempt(request)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_TryAgain),
+            wait=self._wait,
+            stop=tenacity.stop_after_attempt(self._attempts),
+            before_sleep=self._count_retry,
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except _TryAgain as error:
+            raise Unavailable(
+                f"{request}: {error} after {self._attempts} attempts",
+                status=error.status,
+                unheard=error.retry.applied and error.status is None,
+            ) from None
+
     def _timed(self, request: Request) -> Response:
         """Send, and take note of how long the answer took: that decides how many requests are in flight."""
         began = time.monotonic()
         try:
-            response = self._exchange_bytes(request)
-        except (_TryAgain, Unanswered):
+            response = self._wire.send(request)
+        except NoAnswer as error:
             self._concurrency.refused(began)
-            raise
+            if error.never_left or request.idempotent:
+                raise _TryAgain(verdicts.Retry(str(error), applied=not error.never_left), None) from None
+            raise Unanswered(f"{request}: {error}; it may have been applied") from None
         if response.status in _NO_ROOM:
             self._concurrency.refused(began)
         else:
             self._concurrency.answered(began)
         return response
-
-    def _exchange_bytes(self, request: Request) -> Response:
-        endpoint = self.endpoint.others[request.at] if request.at else self.endpoint
-        headers = {**endpoint.headers, **request.headers}
-        body: bytes | None = None
-        if request.json is not None:
-            body = json.dumps(request.json, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-            headers.setdefault("Content-Type", "application/json; charset=utf-8")
-        try:
-            answer = self._session().request(
-                request.method,
-                endpoint.base_url + request.path,
-                params=request.query,
-                data=body if body is not None else request.form,
-                headers=headers,
-                timeout=self._timeout_s,
-                **self._surroundings(endpoint.base_url),
-                # A redirected POST would become a GET, and the token would travel to another host.
-                allow_redirects=False,
-            )
-        except requests.exceptions.RequestException as error:
-            raise _failed(request, error) from None
-        return Response(
-            answer.status_code,
-            {k.lower(): v for k, v in answer.headers.items()},
-            answer.content,
-        )
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            # Not from ~/.netrc either: requests would drop the header the connection gives.
-            session.trust_env = False
-            session.headers["User-Agent"] = f"airflow-provider-census/{__version__}"
-            with self._lock:
-                self._sessions.append(session)
-        return session
-
-    def _surroundings(self, url: str) -> dict[str, Any]:
-        """Return the proxies and certificates the environment has for ``url``; looking them up costs as a request."""
-        if url not in self._environment:
-            with requests.Session() as session:
-                try:
-                    found: Any = session.merge_environment_settings(url, {}, None, None, None)
-                except ValueError:
-                    raise requests.exceptions.InvalidURL from None
-            self._environment[url] = found
-        return self._environment[url]
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -312,22 +255,3 @@ class Client:
         """Return the API's own words about a refusal, redacted: some echo the key they refuse."""
         text = self.endpoint.redact(response.body.decode(errors="replace")).strip()
         return f" ({text[:_LOUD]})" if text and not text.startswith("<") else ""
-
-
-def _failed(request: Request, error: requests.exceptions.RequestException) -> Exception:
-    """Return the error for a request without an answer. Its text names types: theirs may hold the URL, a secret."""
-    cause = _cause(error)
-    if isinstance(error, _BAD_URL):
-        return ConfigError(f"{request}: the host of the connection is not a valid http(s) URL")
-    if isinstance(cause, SSLError) and not isinstance(cause.args[0], _TLS_BROKEN_OFF):
-        return ConfigError(f"{request}: the TLS certificate of the host is not valid ({type(cause.args[0]).__name__})")
-    never_left = isinstance(cause, (NewConnectionError, ConnectTimeoutError))
-    reason = f"{'no connection' if never_left else 'no answer'} ({type(error).__name__})"
-    if never_left or request.idempotent:
-        return _TryAgain(verdicts.Retry(reason, applied=not never_left), None)
-    return Unanswered(f"{request}: {reason}; it may have been applied")
-
-
-def _cause(error: requests.exceptions.RequestException) -> object:
-    cause = error.args[0] if error.args else None
-    return cause.reason if isinstance(cause, MaxRetryError) else cause

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import http.server
+import ipaddress
 import json
 import logging
 import socket
@@ -163,6 +165,103 @@ def test_a_netrc_of_the_worker_does_not_replace_the_credentials(
     assert server.seen[0][1]["authorization"] == f"Bearer {SECRET}"
 
 
+@pytest.mark.parametrize("path", ["", "/things?kind=a%20b"])
+def test_the_proxy_of_the_environment_is_used(
+    server: Server, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("no_proxy", "")
+    server.answers = [answer()]
+    connect("http://api.invalid/v1").send(Request(method="POST", path=path, json={}))
+    assert server.seen[0][0] == f"http://api.invalid/v1{path}"
+    assert server.seen[0][1]["proxy-authorization"].startswith("Basic ")
+
+
+def test_the_proxy_of_the_environment_is_left_aside_where_it_says_so(
+    server: Server, connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server.answers = [answer()]
+    assert connect().send(post()).ok
+    assert server.seen[0][0] == "/things"
+
+
+def test_a_proxy_that_is_not_there_says_so_and_nothing_was_sent(
+    connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(Unavailable, match="no connection"):
+        connect("http://api.invalid").send(post(idempotent=False))
+
+
+def test_a_proxy_that_is_no_url_is_named_as_what_is_wrong(
+    connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(ConfigError, match="proxy"):
+        connect("http://api.invalid").send(post())
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "expected"),
+    [
+        ("", "/a", "/a"),
+        ("", "/ä b?c=d e", "/%C3%A4%20b?c=d%20e"),
+        ("/v1", "/a%2Fb", "/v1/a%2Fb"),
+        ("/hook", "", "/hook"),
+        ("/hook/", "", "/hook/"),
+        ("", "", "/"),
+    ],
+)
+def test_the_path_of_a_request_stands_behind_that_of_the_endpoint(
+    server: Server, connect: Callable[..., Client], base: str, path: str, expected: str
+) -> None:
+    server.answers = [answer()]
+    connect(path=base).send(Request(method="POST", path=path, json={}))
+    assert server.seen[0][0] == expected
+
+
+def test_a_query_stands_behind_that_of_the_path(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [answer()]
+    connect().send(Request(method="POST", path="/a?b=c", query={"d": "e f"}))
+    assert server.seen[0][0] == "/a?b=c&d=e+f"
+
+
+def test_a_header_of_the_request_wins_in_any_case(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [answer()]
+    connect().send(post(headers={"content-type": "application/vnd.x+json", "AUTHORIZATION": "other"}))
+    headers = server.seen[0][1]
+    assert (headers["content-type"], headers["authorization"]) == ("application/vnd.x+json", "other")
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "\u20ac"])
+def test_a_header_that_cannot_be_sent_is_refused_and_not_shown(
+    server: Server, connect: Callable[..., Client], value: str
+) -> None:
+    server.answers = [answer()]
+    with pytest.raises(ConfigError, match="characters that no header may have") as caught:
+        connect().send(post(headers={"X-Key": value + SECRET}))
+    assert SECRET not in f"{caught.value!r}"
+    assert server.seen == []
+
+
+def test_a_compressed_answer_is_read(server: Server, connect: Callable[..., Client]) -> None:
+    def send(handler: Handler) -> None:
+        body = gzip.compress(b'{"ok": 1}')
+        handler.send_response(200)
+        handler.send_header("content-encoding", "gzip")
+        handler.send_header("content-length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    server.answers = [send]
+    assert connect().send(post()).json() == {"ok": 1}
+    assert "gzip" in server.seen[0][1]["accept-encoding"]
+
+
 def test_values_json_does_not_have_are_not_sent(server: Server, connect: Callable[..., Client]) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         connect().send(Request(method="POST", path="/x", json={"a": float("nan")}))
@@ -202,7 +301,7 @@ def test_a_connection_that_never_came_about_is_tried_again_whatever_the_request(
     server: Server, connect: Callable[..., Client], idempotent: bool
 ) -> None:
     client = connect(f"http://127.0.0.1:{closed_port()}")
-    with pytest.raises(Unavailable, match=r"no connection \(ConnectionError\) after 3 attempts"):
+    with pytest.raises(Unavailable, match=r"no connection \(NewConnectionError\) after 3 attempts"):
         client.send(post(idempotent))
     assert client.traffic.requests == 3
 
@@ -372,6 +471,7 @@ def self_signed(folder: Path) -> Path:
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .sign(key, hashes.SHA256())
@@ -382,20 +482,34 @@ def self_signed(folder: Path) -> Path:
     return folder / "tls.pem"
 
 
-def test_tls_that_is_not_trusted_is_a_wrong_connection(connect: Callable[..., Client], tmp_path: Path) -> None:
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[Server]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(tmp_path))
     with Server() as server:
-        server.answers = [answer()]
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        client = connect(f"https://127.0.0.1:{server.server_port}")
-        with pytest.raises(ConfigError, match=r"certificate of the host is not valid \(SSLCertVerificationError\)"):
-            client.send(post())
-        assert client.traffic.requests == 1
+        yield server
         server.shutdown()
         thread.join()
+
+
+def test_tls_is_trusted_if_the_environment_says_so(
+    tls_server: Server, connect: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
+    tls_server.answers = [answer()]
+    assert connect(f"https://127.0.0.1:{tls_server.server_port}").send(post()).ok
+
+
+def test_tls_that_is_not_trusted_is_a_wrong_connection(tls_server: Server, connect: Callable[..., Client]) -> None:
+    tls_server.answers = [answer()]
+    client = connect(f"https://127.0.0.1:{tls_server.server_port}")
+    with pytest.raises(ConfigError, match=r"certificate of the host is not valid \(SSLCertVerificationError\)"):
+        client.send(post())
+    assert client.traffic.requests == 1
+    assert tls_server.seen == []
 
 
 def test_plain_http_where_tls_was_promised_is_a_wrong_connection(
