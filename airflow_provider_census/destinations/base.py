@@ -9,6 +9,7 @@ one object, one behavior and one identifier for one run. The engine calls, in th
     destination = Destination(object, behavior, identifier, options, sync_id)
     destination.prepare(fields)            exchange: look things up, refuse what cannot work
     destination.check(operation)           per record: the reason why the API cannot take it, or None
+    destination.fetch(operations)            exchange, where offered: what is there now, before anything is written
     destination.lane(operation)            which operations may share a batch
     destination.send(batch)                exchange: one RowResult per operation, in the order of the batch
     destination.find(operations, since)    exchange, where offered: whether operations without an answer were applied
@@ -28,8 +29,9 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow_provider_census.errors import CensusError, ConfigError
-from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.comparison import same
+from airflow_provider_census.sync.paths import get, leaves, put
+from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
@@ -77,6 +79,7 @@ class ObjectType:
     :param fields: patterns of the fields a mapping may name (``name``, ``custom_attributes.*``, ``*``).
     :param required: fields a record must have besides its identifier; a tuple inside means one of them.
     :param options: names of the options it takes.
+    :param fetched: patterns of the fields whose present values :meth:`Destination.fetch` returns; none where it cannot.
     """
 
     name: str
@@ -85,6 +88,7 @@ class ObjectType:
     fields: tuple[str, ...] = ("*",)
     required: tuple[str | tuple[str, ...], ...] = ()
     options: tuple[str, ...] = ()
+    fetched: tuple[str, ...] = ()
 
 
 class Destination(abc.ABC):
@@ -166,6 +170,30 @@ class Destination(abc.ABC):
         """
         if not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fields):
             raise ConfigError.unknown("field", path, self.object.fields, where=f"for {self.name} {self.object.name}")
+
+    @property
+    def fetches(self) -> bool:
+        """Whether :meth:`fetch` can tell what the destination holds of this object."""
+        return bool(self.object.fetched)
+
+    def check_if_empty(self, path: str) -> None:
+        """
+        Check that it can be told whether the destination holds something at ``path``.
+
+        :raises ConfigError: it cannot; the message names the ways out.
+        """
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fetched):
+            return
+        told = f"; it tells {', '.join(map(repr, self.object.fetched))}" if self.fetches else ""
+        other = (
+            f", or fill it by a sync with behavior {Behavior.CREATE_ONLY.value!r}"
+            if Behavior.CREATE_ONLY in self.object.behaviors
+            else ""
+        )
+        raise ConfigError(
+            f"mapping of {path!r}: set='if_empty' needs to know what is there, which {self.name} {self.object.name} "
+            f"does not tell{told}. Set it always{other}"
+        )
 
     def home(self, field: str) -> str:
         """Return the path at which ``SyncAll`` puts a column that it names ``field``."""
@@ -287,6 +315,37 @@ class Destination(abc.ABC):
         """
         return [None] * len(operations)
         yield
+
+    def max_fetch(self) -> int:
+        """Return how many records one :meth:`fetch` takes."""
+        return 1
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        """
+        Exchange that returns what is there now for each operation, in order; asked where :attr:`fetches` says so.
+
+        A field that is not returned is empty. Text says why it cannot be told: several records have the identifier.
+
+        :raises Refused: the API refused to look them up.
+        """
+        return ["it cannot be looked up"] * len(operations)
+        yield
+
+    def requests_to_fetch(self, count: int) -> Mapping[str, float]:
+        """Return how many requests looking up ``count`` records in one :meth:`fetch` takes per rate."""
+        return {"": count}
+
+    def matches(self, operation: Operation, held: Mapping[str, Any]) -> bool:
+        """Return whether ``held`` is what the operation would leave there; False where that is not sure."""
+        return all(
+            any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fetched)
+            and self.same(path, wanted, get(held, path))
+            for path, wanted in leaves(operation.record.fields)
+        )
+
+    def same(self, path: str, wanted: Any, held: Any) -> bool:
+        """Return whether the API shows ``wanted`` as ``held`` at ``path``; False where that is not sure."""
+        return same(wanted, held)
 
     def repeatable(self, operation: Operation) -> bool:
         """Return whether sending this operation twice leaves the destination as sending it once."""

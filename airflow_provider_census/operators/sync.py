@@ -17,7 +17,7 @@ from airflow_provider_census.errors import (
     StateError,
     ThresholdExceeded,
 )
-from airflow_provider_census.sync.behavior import check_pair, parse_behavior
+from airflow_provider_census.sync.behavior import check_pair, check_sets, parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration, check_mapping
 from airflow_provider_census.sync.result import RunResult, parse_limit
@@ -245,7 +245,9 @@ class CensusSyncOperator(BaseOperator):
         if not 0 < self.rate_share <= 1:
             raise ConfigError(f"rate_share={self.rate_share!r} must be above 0 and at most 1")
         if not _is_template(self.behavior):
-            check_pair(parse_behavior(self.behavior), self.delta)
+            behavior = parse_behavior(self.behavior)
+            check_pair(behavior, self.delta)
+            check_sets(behavior, self.mapping)
         for name in ("max_invalid", "max_rejected", "max_deletes"):
             if not _is_template(getattr(self, name)):
                 parse_limit(name, getattr(self, name))

@@ -11,7 +11,8 @@ import itertools
 import queue
 import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -34,7 +35,7 @@ Token = TypeVar("Token")
 # Batches that fail one after the other, with none answered in between, before the destination counts as down.
 _DOWN_AFTER = 5
 _MAX_OPEN_LANES = 32
-_MAX_REASON = 300
+MAX_REASON = 300
 # The errors of a request that say it was not applied.
 _NOT_APPLIED = (AuthError, ConfigError, Interrupted, Unavailable)
 
@@ -80,16 +81,23 @@ class Batcher(Generic[Token]):
         return self._lanes.pop(key).items
 
 
+def workers(destination: Destination, client: Client) -> ThreadPoolExecutor:
+    """Return a pool with a worker for each request that may be in flight."""
+    return ThreadPoolExecutor(destination.in_flight(client.limiter.share), thread_name_prefix="census-send")
+
+
 def deliver(
     operations: Iterable[tuple[Token, Operation]],
     destination: Destination,
     client: Client,
     journal: Journal[Token] | None = None,
+    pool: Executor | None = None,
 ) -> Generator[list[tuple[Token, RowResult]], None, None]:
     """
     Send ``operations`` and yield each token with its result, a batch at a time, as they become known.
 
-    What cannot be repeated is written into ``journal`` before it is sent.
+    What cannot be repeated is written into ``journal`` before it is sent. ``pool``, where it is given, is shared: with
+    what it has workers for, the destination is at its limit.
 
     An error that ends the run (bad credentials, the source breaking off, a destination that is down) is raised after
     the results of everything in flight were yielded: the caller knows all that is known.
@@ -98,8 +106,8 @@ def deliver(
     :raises Unavailable: the destination is down.
     """
     most = destination.in_flight(client.limiter.share)
-    with ThreadPoolExecutor(most, thread_name_prefix="census-send") as pool:
-        flight = _Flight(pool, destination, client, journal, most)
+    with nullcontext(pool) if pool else workers(destination, client) as senders:
+        flight = _Flight(senders, destination, client, journal, most)
         try:
             for group in written_down(_batches(operations, destination), journal, destination, flight.room):
                 for batch in group:
@@ -126,7 +134,7 @@ class _Flight(Generic[Token]):
 
     def __init__(
         self,
-        pool: ThreadPoolExecutor,
+        pool: Executor,
         destination: Destination,
         client: Client,
         journal: Journal[Token] | None,
@@ -136,7 +144,7 @@ class _Flight(Generic[Token]):
         self._destination = destination
         self._client = client
         self._journal = journal
-        self._health = _Health()
+        self._health = Health()
         # A batch has one request in flight at a time.
         self._concurrency = client.concurrency(most)
         self._batches: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
@@ -189,16 +197,22 @@ def _batches(
     yield from batcher.rest()
 
 
-class _Health:
+class Health:
     """Tells one refused record from a destination that is down."""
 
     def __init__(self) -> None:
         self._failures = 0
 
     def answered(self) -> None:
+        """Take note of an answer, whatever it says."""
         self._failures = 0
 
-    def failed(self, error: Unavailable) -> None:
+    def failed(self, error: Unanswered | Unavailable) -> None:
+        """
+        Take note of a request without an answer.
+
+        :raises Unavailable: it is not the first one.
+        """
         self._failures += 1
         if self._failures > _DOWN_AFTER:
             raise Unavailable(f"the destination is down: {error}", status=error.status)
@@ -213,7 +227,7 @@ class _Sent:
     unsent: list[int] = field(default_factory=list)
 
 
-def _send(batch: Sequence[Operation], destination: Destination, client: Client, health: _Health) -> _Sent:
+def _send(batch: Sequence[Operation], destination: Destination, client: Client, health: Health) -> _Sent:
     """Send a batch; halve it until the record a refusal is about stands alone."""
     sent = _Sent()
     parts = [range(len(batch))]
@@ -242,7 +256,7 @@ def _send(batch: Sequence[Operation], destination: Destination, client: Client, 
 
 
 def _send_part(
-    batch: Sequence[Operation], destination: Destination, client: Client, health: _Health
+    batch: Sequence[Operation], destination: Destination, client: Client, health: Health
 ) -> Sequence[RowResult]:
     """
     Return one result per operation.
@@ -257,14 +271,14 @@ def _send_part(
         health.answered()
         if len(batch) > 1:
             raise
-        return [RowResult(Outcome.REJECTED, redact(error.reason)[:_MAX_REASON], error.status)]
+        return [RowResult(Outcome.REJECTED, redact(error.reason)[:MAX_REASON], error.status)]
     except Unanswered as error:
-        uncertain = RowResult(Outcome.UNCERTAIN, redact(str(error))[:_MAX_REASON], error.status)
+        uncertain = RowResult(Outcome.UNCERTAIN, redact(str(error))[:MAX_REASON], error.status)
         return look_at_once(batch, destination, client, began, uncertain)
     except Unavailable as error:
         health.failed(error)
         outcome = Outcome.UNCERTAIN if error.unheard else Outcome.REJECTED
-        reason = redact(str(error))[:_MAX_REASON]
+        reason = redact(str(error))[:MAX_REASON]
         # What is uncertain and would stand there twice is not tried again.
         passing = [outcome is Outcome.REJECTED or destination.repeatable(operation) for operation in batch]
         return [RowResult(outcome, reason, error.status, passing=passes) for passes in passing]
@@ -274,6 +288,6 @@ def _send_part(
     return [
         RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
         if result is None
-        else RowResult(result.outcome, redact(result.reason)[:_MAX_REASON], result.status)
+        else RowResult(result.outcome, redact(result.reason)[:MAX_REASON], result.status)
         for result in results
     ]

@@ -80,8 +80,9 @@ class Snapshot:
         staged there in every run.
     :param schema: where the table is made, spelled as the database spells it (in Snowflake mostly ``CRM``, not
         ``crm``); None for the connection's own. Made if missing.
-    :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled. Rows that were
-        skipped are never deleted by a mirror.
+    :param baseline: on the first run ``send`` all rows; or ``skip`` them: take what is there as settled; or ``adopt``
+        what is there: look every record up and send only those that differ. Rows that were skipped or found as they
+        should be are never deleted by a mirror.
     """
 
     conn_id: str | None = None
@@ -91,7 +92,7 @@ class Snapshot:
     name = "snapshot"
 
     def __post_init__(self) -> None:
-        _one_of("Snapshot baseline", self.baseline, ("send", "skip"))
+        _one_of("Snapshot baseline", self.baseline, ("send", "skip", "adopt"))
 
 
 Delta = FullRefresh | Watermark | Snapshot

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.template import Template
+from airflow_provider_census.sync.template import Template, check_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,16 @@ class Column:
     A destination field filled from a model column.
 
     :param null: what a NULL does: ``send`` it, ``skip`` the field, or ``reject`` (the row is invalid).
+    :param set: when the field is written: ``always``, or ``if_empty``: where the destination holds nothing for it.
+        Each record is looked up for that.
     """
 
     name: str
     null: str = "send"
+    set: str = "always"
 
     def __post_init__(self) -> None:
+        check_set(self.set, f"Column {self.name!r}")
         if self.null not in ("send", "skip", "reject"):
             raise ConfigError.unknown(
                 f"null policy of Column {self.name!r}",
@@ -37,9 +41,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A destination field with the same JSON value in every record."""
+    """
+    A destination field with the same JSON value in every record.
+
+    :param set: as of a :class:`Column`.
+    """
 
     value: Any
+    set: str = "always"
+
+    def __post_init__(self) -> None:
+        check_set(self.set, "Constant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Mapper:
     :param declared: destination field ← column, :class:`Constant` or :class:`Template`; or :class:`SyncAll`.
     :param key_column: the model column that identifies a record.
     :param columns: what the model returns, in order. Rows may have one value more: how often their key is there.
+    :ivar if_empty: the fields that are written only where the destination holds nothing for them.
     :raises ConfigError: a column, a field or a required field is missing, or two fields claim one place.
     """
 
@@ -65,6 +66,13 @@ class Mapper:
         self.fields = tuple(dict.fromkeys(destination.home(f) if self._all else f for f in readers))
         for path in self.fields:
             destination.check_field(path)
+        self.if_empty = tuple(
+            field
+            for field, source in ({} if isinstance(declared, SyncAll) else declared).items()
+            if not isinstance(source, str) and source.set == "if_empty"
+        )
+        for path in self.if_empty:
+            destination.check_if_empty(path)
         self._refuse_overlaps()
         self._required = self._check_required()
         # The order of the fields is no change.
@@ -136,7 +144,7 @@ class Mapper:
                 return self._column(Column(source), field)
             case Column():
                 return self._column(source, field)
-            case Constant(value):
+            case Constant(value=value):
                 constant = self._constants[field] = self._constant(value, field)
                 return lambda _: constant
             case Template():

@@ -61,6 +61,9 @@ def open_snapshot(
         "identify": mapper.identify,
         "behavior": destination.behavior,
         "skip": (before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
+        "adopt": (before is None or before.target != target or before.adopting)
+        and delta.baseline == "adopt"
+        and not full_refresh,
         "everything": full_refresh,
         "keep": keep,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -22,3 +22,29 @@ def get(fields: Mapping[str, Any], path: str) -> Any:
             return None
         value = value.get(name)
     return value
+
+
+def leaves(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of everything that is no object with fields of its own."""
+    for name, value in fields.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def without(fields: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """Return ``fields`` less those at ``paths``, and less objects that are empty for it."""
+    kept = dict(fields)
+    for path in paths:
+        name, _, rest = path.partition(".")
+        if not rest:
+            kept.pop(name, None)
+        elif isinstance(kept.get(name), Mapping):
+            inner = without(kept[name], [rest])
+            if inner or not kept[name]:
+                kept[name] = inner
+            else:
+                del kept[name]
+    return kept

@@ -39,6 +39,7 @@ class Change:
     :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
     :param sent: what the snapshot says of it: 1 if this sync sent it, None if it does not have its key.
     :param record_id: identifier it is known by at the destination; set when its record is known.
+    :param adopt: it is to be compared with what the destination holds, and left alone if it is the same.
     :param removed: it is gone from the model: its record is to be deleted.
     """
 
@@ -52,6 +53,7 @@ class Change:
     snapshot: tuple[str, str] | None = None
     sent: int | None = None
     record_id: str | None = None
+    adopt: bool = False
     removed: bool = False
     closed: bool = False
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
+from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
 from airflow_provider_census.sync.changes import Changes, Reader, open_changes
-from airflow_provider_census.sync.delivery import deliver
+from airflow_provider_census.sync.delivery import deliver, workers
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
 from airflow_provider_census.sync.doubt import settle_doubts
 from airflow_provider_census.sync.fields import MappingDeclaration
@@ -135,6 +136,7 @@ class _Run:
         columns = self._source.columns(sql.probe())
         check_columns(columns)
         key = resolve_column(sync.key_column, columns)
+        check_adoption(sync.delta, destination)
         self._mapper = Mapper(sync.mapping, key, columns, destination)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
@@ -184,15 +186,19 @@ class _Run:
                 closing(settle_doubts(stage, self._sync.destination, None, self._settle)) as operations,
             ):
                 for change, operation in operations:
-                    self._settle([(change, rehearsal.add(operation))])
+                    result = rehearsal.add(operation, looked_up=needs_look_up(change, operation))
+                    self._settle([(change, result)])
         self.tally.check()
         return rehearsal.finish(self.tally)
 
     def _deliver(self, stage: Generator[tuple[Change, Operation], None, None]) -> None:
+        destination, client = self._sync.destination, self._client
         with (
+            workers(destination, client) as pool,
             closing(stage),
-            closing(settle_doubts(stage, self._sync.destination, self._client, self._settle)) as operations,
-            closing(deliver(operations, self._sync.destination, self._client, self)) as batches,
+            closing(settle_doubts(stage, destination, client, self._settle)) as certain,
+            closing(look_up(certain, destination, client, pool, self._settle)) as operations,
+            closing(deliver(operations, destination, client, self, pool)) as batches,
         ):
             for batch in batches:
                 self._settle(batch)
@@ -211,7 +217,7 @@ class _Run:
             record = mapped if isinstance(mapped, Record) else None
             result = self._changes.verdict(change, record)
             if result is None and record is not None:
-                operation = Operation(behavior, record)
+                operation = Operation(behavior, record, self._mapper.if_empty)
                 reason = destination.check(operation)
                 if reason is None:
                     self._consider(change, operation)

@@ -36,6 +36,7 @@ class SnapshotChanges:
 
     :param identify: returns the identifier by which the destination knows the record of a key, None if it has none.
     :param skip: take what is there as settled and send nothing (a baseline).
+    :param adopt: compare rows the snapshot does not have with what the destination holds (a baseline).
     :param everything: send unchanged rows too (full refresh).
     :param keep: write what arrived; a dry run does not.
     """
@@ -53,6 +54,7 @@ class SnapshotChanges:
         identify: Callable[[Any], str | None],
         behavior: Behavior,
         skip: bool,
+        adopt: bool,
         everything: bool,
         keep: bool,
     ) -> None:
@@ -66,6 +68,8 @@ class SnapshotChanges:
         self._everything = everything
         self._keep = keep
         self._skip = skip
+        self._adopt = self._adopting = adopt
+        self._unseen = False
         self._known = self._respelled = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
         self._moved: list[str] = []
@@ -132,6 +136,7 @@ class SnapshotChanges:
         """Every row of the comparison is sent; it did not arrive as it is."""
         change.record_id = record.id if record else None
         change.in_doubt_since = None if self._everything else self._doubts.since(change)
+        change.adopt = self._adopt and change.sent is None
         return None
 
     def intend(self, changes: Sequence[Change], at: int) -> None:
@@ -149,6 +154,7 @@ class SnapshotChanges:
         assert change.snapshot is not None
         key, digest = change.snapshot
         arrived = result.outcome.arrived or held
+        self._unseen = self._unseen or (change.adopt and result.passing)
         # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
         if arrived or result.outcome is Outcome.REJECTED:
             self._doubts.known(change)
@@ -177,12 +183,13 @@ class SnapshotChanges:
                 self._moved.append(id)
 
     def finish(self) -> None:
-        """Nothing is left to do: every batch was written as it arrived."""
+        """Every batch was written as it arrived; what could not be looked up, the next run looks up."""
+        self._adopting = self._unseen
 
     def state(self) -> State:
         """Write what arrived; the state itself only tells that there was a run."""
         self._flush()
-        return State(target=self._before.target, mapping=self._before.mapping)
+        return State(target=self._before.target, mapping=self._before.mapping, adopting=self._adopting)
 
     def _flush(self) -> None:
         queries = [

@@ -39,6 +39,7 @@ class State:
     :param in_doubt: digests of rows that were being sent when the state was saved, and must not be sent twice: what
         became of them is not known, unless a newer state says so.
     :param in_doubt_since: Unix time before which none of them was sent; 0 if they cannot be found at the destination.
+    :param adopting: the run that compares all rows with what the destination holds has not come to its end.
     """
 
     target: str
@@ -51,6 +52,7 @@ class State:
     owed_null_keys: bool = False
     in_doubt: frozenset[bytes] = frozenset()
     in_doubt_since: int = 0
+    adopting: bool = False
     run_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +68,7 @@ class State:
             "owed": [encode(key) for key in self.owed],
             "owed_null_keys": self.owed_null_keys,
             "in_doubt": {"since": self.in_doubt_since, "rows": _pack(self.in_doubt)},
+            "adopting": self.adopting,
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class State:
                 owed_null_keys=bool(value["owed_null_keys"]),
                 in_doubt=_unpack(value["in_doubt"]["rows"]),
                 in_doubt_since=int(value["in_doubt"]["since"]),
+                adopting=bool(value["adopting"]),
                 run_id=value["run_id"],
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:

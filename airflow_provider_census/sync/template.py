@@ -11,6 +11,16 @@ from airflow_provider_census.errors import ConfigError
 _Render = Callable[[Mapping[str, Any]], Any]
 
 
+def check_set(value: object, where: str) -> None:
+    """
+    Check when a field is to be written.
+
+    :raises ConfigError: there is no such policy.
+    """
+    if value not in ("always", "if_empty"):
+        raise ConfigError.unknown(f"set policy of {where}", value, ("always", "if_empty"))
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """
@@ -19,9 +29,15 @@ class Template:
     ``Template("{{ first }} {{ last }}")`` gives text; a single expression, ``Template("{{ amount * 100 }}")``, gives
     its value; lists and dicts are filled leaf by leaf: ``Template({"type": "mrkdwn", "text": "*{{ name }}*"})``.
     NULL is written as nothing.
+
+    :param set: when the field is written: ``always``, or ``if_empty``, as of a ``Column``.
     """
 
     value: Any
+    set: str = "always"
+
+    def __post_init__(self) -> None:
+        check_set(self.set, "Template")
 
     def bind(
         self,

@@ -104,12 +104,29 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """
+    What the destination holds of one record now.
+
+    :param fields: by the names of a mapping, nested as in a :class:`Record`; None if there is no such record.
+    :param id: the destination's own identifier of it, where writing needs that.
+    """
+
+    fields: Mapping[str, Any] | None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """
     One thing to do at the destination.
 
     :param behavior: what to do with this record; never ``MIRROR``, which plans updates and deletes.
+    :param if_empty: paths of fields that are to be written only where the destination holds nothing for them.
+    :param held: what was found there just before, None if nobody has looked.
     """
 
     behavior: Behavior
     record: Record
+    if_empty: tuple[str, ...] = ()
+    held: Held | None = None

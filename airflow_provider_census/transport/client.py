@@ -138,6 +138,11 @@ class Client:
         self._concurrency = Concurrency(most)
         return self._concurrency
 
+    @property
+    def allowed(self) -> int:
+        """How many requests may be in flight now."""
+        return self._concurrency.allowed
+
     def sleep(self, seconds: float) -> None:
         """
         Wait.

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.model import Model, Query
 from airflow_provider_census.sync.run import Sync, run_sync
 from airflow_provider_census.sync.state import MemoryStore, State
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange
@@ -133,6 +133,10 @@ class TinyApi(SandboxApi):
         """Ids that make the API fail with 500."""
         self.forgets: set[str] = set()
         """Ids the answer leaves out, although they were applied."""
+        self.silent: set[str] = set()
+        """Ids for which a look-up is answered with 503."""
+        self.unfit: set[str] = set()
+        """Ids that refuse the look-up of a batch."""
         self.slow_s = 0.0
         self._in_flight = 0
         self.most_in_flight = 0
@@ -157,6 +161,8 @@ class TinyApi(SandboxApi):
             return JSONResponse({"error": f"bad key {key}"}, 401)
         records = body["records"]
         ids = [record["id"] for record in records]
+        if action == "fetch":
+            return self._fetch(ids)
         if self.breaks.intersection(ids):
             return Response(status_code=500)
         if action == "find":
@@ -173,6 +179,15 @@ class TinyApi(SandboxApi):
             for record in records
         ]
         return JSONResponse({"results": [result for result in results if result["id"] not in self.forgets]})
+
+    def _fetch(self, ids: Sequence[str]) -> Response:
+        if self.silent.intersection(ids):
+            return Response(status_code=503)
+        if len(ids) > 1 and self.unfit.intersection(ids):
+            return JSONResponse({"error": "an id does not fit"}, 422)
+        if self.unfit.intersection(ids):
+            return JSONResponse({"error": f"{ids[0]} is no id"}, 422)
+        return JSONResponse({"records": {id: self.records[id] for id in ids if id in self.records}})
 
     def _apply(self, kind: str, action: str, record: dict[str, Any]) -> bool:
         """Return whether there was anything to do."""
@@ -275,6 +290,28 @@ class Finding(Tiny):
         )
         there = response.json()["there"]
         return [None if op.record.fields["name"] == "vague" else op.record.id in there for op in operations]
+
+
+class Looking(Tiny):
+    """The same, if its records can be looked up."""
+
+    objects = (replace(Tiny.objects[0], fetched=("*",)), *Tiny.objects[1:])
+
+    def max_fetch(self) -> int:
+        return 5
+
+    def requests_to_fetch(self, count: int) -> Mapping[str, float]:
+        return {"": 1}
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        ids = [operation.record.id for operation in operations]
+        response = yield message.Request(
+            method="POST", path="/record/fetch", json={"records": [{"id": id} for id in ids]}
+        )
+        if response.status == 422:
+            raise Refused(response.json()["error"], status=422)
+        records = response.json()["records"]
+        return ["two records have this id" if id == "twice" else Held(records.get(id)) for id in ids]
 
 
 class Roomy(Tiny):
