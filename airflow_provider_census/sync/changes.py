@@ -20,7 +20,7 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError, StateError
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
-from airflow_provider_census.sync.progress import Change, Progress, digest, lowered
+from airflow_provider_census.sync.progress import Change, Progress, lowered
 from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
@@ -143,11 +143,12 @@ class WatermarkChanges:
         self._delta = delta
         self._column = resolve_column(delta.column, reader.columns)
         self._cursor_at = reader.columns.index(self._column)
-        self._behavior = behavior
+        self._by_key = behavior.adds
         self._before = before
         self._since = since
         self._skip = skip
         self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
+        self._followed: set[type] = set()
         self._finished = False
 
     @property
@@ -172,12 +173,12 @@ class WatermarkChanges:
             return RowResult(Outcome.INVALID, f"the cursor {self._column} is NULL")
         if record is None:
             return RowResult(Outcome.SKIPPED, "baseline") if self._skip else None
-        change.digest = digest(record, by_key=self._behavior.adds)
+        change.record, change.by_key = record, self._by_key
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if not change.owed and change.digest in self._before.settled:
+        if self._before.settled and not change.owed and change.digest in self._before.settled:
             return RowResult(Outcome.UNCHANGED)
-        change.in_doubt_since = self._progress.meet_doubt(change.digest)
+        change.in_doubt_since = self._progress.meet_doubt(change)
         return None
 
     def intend(self, changes: Sequence[Change], at: int) -> None:
@@ -263,12 +264,14 @@ class WatermarkChanges:
         cursor = row[self._cursor_at]
         if isinstance(cursor, (float, decimal.Decimal)) and math.isnan(cursor):
             cursor = None
-        if isinstance(cursor, dt.datetime) and cursor.tzinfo:
+        if isinstance(cursor, dt.datetime) and cursor.tzinfo not in (None, dt.UTC):
             # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
             cursor = cursor.astimezone(dt.UTC)
-        # Both refuse cursors that cannot be followed: now, not when the row was sent already.
-        encode(cursor)
-        self._lowered(cursor)
+        if type(cursor) not in self._followed:
+            # Both refuse cursors of a kind that cannot be followed: now, not when the row was sent already.
+            encode(cursor)
+            self._lowered(cursor)
+            self._followed.add(type(cursor))
         return Change(row, row[self._reader.key_at], cursor, owed)
 
     def _lowered(self, value: Any) -> Any:

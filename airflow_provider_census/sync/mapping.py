@@ -22,7 +22,7 @@ from airflow_provider_census.sync.fields import (
     check_mapping,
 )
 from airflow_provider_census.sync.model import resolve_column
-from airflow_provider_census.sync.paths import get, put
+from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Outcome, Record, RowResult
 
@@ -58,11 +58,14 @@ class Mapper:
         self._constants: dict[str, Any] = {}
         self._destination = destination
         self._converter = Converter(destination)
+        self._normalise = destination.identifier.normalise
         self.key_column = resolve_column(key_column, self._columns)
         self._key_at = self._columns.index(self.key_column)
+        self._copies_at = len(self._columns)
         self._all: SyncAll | None = declared if isinstance(declared, SyncAll) else None
         readers = self._sync_all(declared) if isinstance(declared, SyncAll) else self._fields(declared)
         self._readers = readers
+        self._places = [(*place(field), read) for field, read in readers.items()]
         self.fields = tuple(dict.fromkeys(destination.home(f) if self._all else f for f in readers))
         for path in self.fields:
             destination.check_field(path)
@@ -163,17 +166,16 @@ class Mapper:
 
     def _column(self, column: Column, field: str) -> _Reader:
         at = self._position(column.name, f"mapping of {field!r}")
-        convert = self._converter.from_row
+        convert, null = self._converter.from_row, _MISSING if column.null == "skip" else None
+        rejects = column.null == "reject"
 
         def read(row: Sequence[Any]) -> Any:
             value = row[at]
-            if value is None:
-                if column.null == "skip":
-                    return _MISSING
-                if column.null == "reject":
-                    raise ValueError(f"column {column.name} is NULL and the mapping of {field} does not allow it")
-                return None
-            return convert(value, field)
+            if value is not None:
+                return convert(value, field)
+            if rejects:
+                raise ValueError(f"column {column.name} is NULL and the mapping of {field} does not allow it")
+            return null
 
         return read
 
@@ -210,7 +212,7 @@ class Mapper:
     def _key(self, row: Sequence[Any]) -> tuple[Any, str]:
         key = row[self._key_at]
         text = self._identifier(key)
-        copies = row[len(self._columns)] if len(row) > len(self._columns) else 1
+        copies = row[self._copies_at] if len(row) > self._copies_at else 1
         if copies > 1:
             raise ValueError(f"the sync key stands in {copies} rows; none of them is sent")
         return key, text
@@ -218,17 +220,20 @@ class Mapper:
     def _identifier(self, key: Any) -> str:
         if key is None:
             raise ValueError(f"the sync key {self.key_column} is NULL")
-        text = self._destination.identifier.normalise(key_text(key))
-        if not text.strip():
+        text = self._normalise(key_text(key))
+        if not text or text.isspace():
             raise ValueError(f"the sync key {self.key_column} is empty")
         return text
 
     def _nest(self, row: Sequence[Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for path, read in self._readers.items():
+        for parents, name, read in self._places:
             value = read(row)
             if value is not _MISSING:
-                put(fields, path, value)
+                home = fields
+                for parent in parents:
+                    home = home.setdefault(parent, {})
+                home[name] = value
         return fields
 
     def _require(self, fields: Mapping[str, Any]) -> None:

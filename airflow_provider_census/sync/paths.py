@@ -8,10 +8,16 @@ from typing import Any
 
 def put(fields: dict[str, Any], path: str, value: Any) -> None:
     """Set ``value`` at a dotted path, making the objects on the way."""
-    *parents, last = path.split(".")
+    parents, last = place(path)
     for name in parents:
         fields = fields.setdefault(name, {})
     fields[last] = value
+
+
+def place(path: str) -> tuple[tuple[str, ...], str]:
+    """Return the names of the objects that a dotted path leads through, and its last name."""
+    *parents, last = path.split(".")
+    return tuple(parents), last
 
 
 def get(fields: Mapping[str, Any], path: str) -> Any:

@@ -23,6 +23,11 @@ from airflow_provider_census.sync.values import Record
 #: More rows than this are not owed by key: the run stops instead, and its state stays small.
 MAX_OWED = 2_000
 
+_SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
+# What arrived at so many cursor values may be remembered although it lies behind the watermark: forgetting each by
+# itself would take as long as all else that is remembered.
+_FORGET_AT_ONCE = 1_000
+
 
 @dataclass(slots=True, eq=False)
 class Change:
@@ -32,7 +37,8 @@ class Change:
     :param key: raw value of the sync key.
     :param cursor: its cursor value; None where there is none.
     :param owed: it was read by its key, because it did not arrive before.
-    :param digest: what is remembered of it once it arrived; set when its record is known.
+    :param record: what it is for the destination; set when that is known.
+    :param by_key: whether the key alone decides that it is the same again, see :func:`digest`.
     :param once: sent a second time it would stand there twice.
     :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has, 0 if it was sent
         in a way in which it cannot be found.
@@ -47,7 +53,8 @@ class Change:
     key: Any
     cursor: Any = None
     owed: bool = False
-    digest: bytes | None = None
+    record: Record | None = None
+    by_key: bool = False
     once: bool = False
     in_doubt_since: int | None = None
     snapshot: tuple[str, str] | None = None
@@ -57,6 +64,11 @@ class Change:
     removed: bool = False
     closed: bool = False
 
+    @property
+    def digest(self) -> bytes | None:
+        """What is remembered of it once it arrived; None while its record is not known. Made anew at every call."""
+        return None if self.record is None else digest(self.record, by_key=self.by_key)
+
 
 def digest(record: Record, *, by_key: bool) -> bytes:
     """
@@ -64,7 +76,7 @@ def digest(record: Record, *, by_key: bool) -> bytes:
 
     :param by_key: the key alone decides (append, send); otherwise a changed record is another one.
     """
-    content = record.id if by_key else json.dumps([record.id, record.fields], sort_keys=True, ensure_ascii=False)
+    content = record.id if by_key else _SORTED.encode([record.id, record.fields])
     return hashlib.blake2b(content.encode(), digest_size=8).digest()
 
 
@@ -84,8 +96,9 @@ class Progress:
         self._lag = lag
         self._watermark = before.watermark
         self._open: deque[Change] = deque()
-        # Digests by cursor value, in the order the source sorts them: its collation need not be Python's.
-        self._arrived: dict[Any, set[bytes]] = {}
+        # What arrived, by cursor value, in the order the source sorts them: its collation need not be Python's. Where
+        # it is one row, its digest is not made before it is asked for: most are forgotten first.
+        self._arrived: dict[Any, set[bytes] | Change | None] = {}
         # Debts of earlier runs, until this run has met the row; and those of this run.
         self._old_debts = {str(key): key for key in before.owed}
         self._old_null_debt = before.owed_null_keys
@@ -103,9 +116,10 @@ class Progress:
         """Return whether the row with this key was owed when the run began: it is read by its key."""
         return self._before.owed_null_keys if key is None else str(key) in self._was_owed
 
-    def meet_doubt(self, digest: bytes) -> int | None:
+    def meet_doubt(self, change: Change) -> int | None:
         """Return since when an earlier run may have sent this row, None if none has; it is in doubt until settled."""
-        if digest not in self._old_doubts:
+        digest = change.digest if self._old_doubts else None
+        if digest is None or digest not in self._old_doubts:
             return None
         self._old_doubts.discard(digest)
         self._doubts[digest] = self._before.in_doubt_since
@@ -113,18 +127,20 @@ class Progress:
 
     def intend(self, change: Change, at: int) -> None:
         """Take note that a row is about to be sent."""
-        if change.digest is not None:
-            self._doubts[change.digest] = at
+        digest = change.digest
+        if digest is not None:
+            self._doubts[digest] = at
 
     def known(self, change: Change) -> None:
         """Take note that what became of a row is known."""
-        if change.digest is not None:
-            self._doubts.pop(change.digest, None)
+        digest = change.digest if self._doubts else None
+        if digest is not None:
+            self._doubts.pop(digest, None)
 
     def open(self, change: Change) -> None:
         """Take note of a row, in the order of the cursor."""
         self._open.append(change)
-        self._arrived.setdefault(change.cursor, set())
+        self._arrived.setdefault(change.cursor)
 
     def pass_over(self, change: Change) -> None:
         """Close a row of the delta that will be read by its key."""
@@ -132,11 +148,11 @@ class Progress:
 
     def arrived(self, change: Change) -> None:
         """Close a row for which nothing is left to do."""
-        if change.key is not None:
+        if change.key is not None and (self._old_debts or self._debts):
             self._old_debts.pop(str(change.key), None)
             self._debts.pop(str(change.key), None)
-        if change.digest is not None and change.cursor is not None:
-            self._arrived.setdefault(change.cursor, set()).add(change.digest)
+        if change.record is not None and change.cursor is not None:
+            self._remember(change)
         self._close(change)
 
     def owe(self, change: Change) -> None:
@@ -146,7 +162,7 @@ class Progress:
         A row too many to remember stays open: the watermark stays below it, and :meth:`check` says so.
         """
         # It may be one of those in doubt: invalid as it is, it cannot be told which.
-        self._unnamed = self._unnamed or change.digest is None
+        self._unnamed = self._unnamed or change.record is None
         if change.key is None:
             self._null_debt = True
         else:
@@ -180,7 +196,8 @@ class Progress:
 
     def state(self) -> State:
         """Return the state that is true now."""
-        kept = frozenset().union(*self._arrived.values())
+        self._forget()
+        kept = frozenset().union(*map(_digests, self._arrived.values()))
         since = [*self._doubts.values(), *([self._before.in_doubt_since] if self._old_doubts else [])]
         return replace(
             self._before,
@@ -197,23 +214,44 @@ class Progress:
         """Return the watermark as it stands."""
         return self._watermark
 
+    def _remember(self, change: Change) -> None:
+        there = self._arrived.get(change.cursor)
+        if isinstance(there, set):
+            there |= _digests(change)
+        elif there is None and self._lag is None:
+            self._arrived[change.cursor] = change
+        else:
+            # With a lag they are remembered for long, and digests are small.
+            self._arrived[change.cursor] = _digests(there) | _digests(change)
+
     def _close(self, change: Change) -> None:
         change.closed = True
         while self._open and self._open[0].closed:
-            self._advance(self._open.popleft().cursor)
+            cursor = self._open.popleft().cursor
+            # With a lag, rows below the watermark are read again.
+            if self._lag is None or not self._is_behind(cursor):
+                self._watermark = cursor
+        if len(self._arrived) > len(self._open) + _FORGET_AT_ONCE:
+            self._forget()
 
-    def _advance(self, cursor: Any) -> None:
-        # With a lag, rows below the watermark are read again; what was forgotten below them would be sent again.
-        if cursor == self._watermark or (self._lag is not None and self._is_behind(cursor)):
+    def _forget(self) -> None:
+        """Forget what arrived below what the next run reads: it would be sent again only if it were read."""
+        lowest = lowered(self._watermark, self._lag)
+        if lowest is None or (self._lag is None and lowest not in self._arrived):
             return
-        self._watermark = cursor
-        lowest = lowered(cursor, self._lag)
         below = itertools.takewhile(lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived)
         for value in list(below):
             del self._arrived[value]
 
     def _is_behind(self, cursor: Any) -> bool:
         return self._watermark is not None and bool(cursor < self._watermark)
+
+
+def _digests(arrived: set[bytes] | Change | None) -> set[bytes]:
+    if isinstance(arrived, set):
+        return arrived
+    digest = arrived.digest if arrived else None
+    return set() if digest is None else {digest}
 
 
 def lowered(cursor: Any, lag: Any) -> Any:
