@@ -137,6 +137,7 @@ class CensusSyncOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the sync once and return its result."""
         # Imported here: parsing a DAG needs none of it.
+        from airflow_provider_census.operators.metrics import Metrics
         from airflow_provider_census.sources.dbapi import DbApiSource
         from airflow_provider_census.state import open_store
         from airflow_provider_census.state.xcom import XComStore
@@ -157,11 +158,10 @@ class CensusSyncOperator(BaseOperator):
         doubled_by_retry = self._doubled_by_retry(store) if sync.destination.behavior.adds else ""
         if doubled_by_retry and self.retries:
             self.log.warning("Should this try be killed, its retry doubles rows: %s", doubled_by_retry)
-        self.log.info("::group::Sync %s", sync_id)
+        self.log.info("Sync %s", sync_id)
         try:
-            result, failure = run_sync(sync, source, self._client, store)
+            result, failure = run_sync(sync, source, self._client, store, Metrics(ti, sync.destination))
         finally:
-            self.log.info("::endgroup::")
             self._client.close()
         self._log_result(result)
         if failure is None:

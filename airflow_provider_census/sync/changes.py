@@ -28,7 +28,20 @@ log = logging.getLogger(__name__)
 
 
 class Changes(Protocol):
-    """The rows of one run and the state behind them."""
+    """
+    The rows of one run and the state behind them.
+
+    :param expected: how many rows there are, None while nobody has counted them.
+    """
+
+    expected: int | None
+
+    @property
+    def owed(self) -> int:
+        """Return how many rows did not arrive and are tried again by the next run, as far as known."""
+
+    def count(self) -> None:
+        """Let the source count the rows if nobody has; from any thread."""
 
     def read(self) -> Iterator[Change]:
         """Yield the rows to look at."""
@@ -85,15 +98,25 @@ class Reader:
             for batch in batches:
                 yield from batch
 
+    def one(self, query: Query) -> Any:
+        """Return the only value that ``query`` gives."""
+        return next(iter(self.rows(query)))[0]
+
 
 class FullRefreshChanges:
     """Every row of the model, every time."""
 
     watermark = None
+    owed = 0
 
     def __init__(self, reader: Reader, before: State) -> None:
         self._reader = reader
         self._before = before
+        self.expected: int | None = None
+
+    def count(self) -> None:
+        """Let the source count the rows of the model."""
+        self.expected = self._reader.one(self._reader.sql.count())
 
     def read(self) -> Iterator[Change]:
         """Yield every row."""
@@ -150,6 +173,18 @@ class WatermarkChanges:
         self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
         self._followed: set[type] = set()
         self._finished = False
+        self.expected: int | None = None
+
+    @property
+    def owed(self) -> int:
+        """Return how many rows are to be read by their keys from now on."""
+        return self._progress.owed
+
+    def count(self) -> None:
+        """Let the source count the rows of the delta; those owed are known."""
+        if not self._skip:
+            rows: int = self._reader.one(self._reader.sql.count(**self._bounds(self._lowered(self._since))))
+            self.expected = rows + (len(self._before.owed) if self._since is not None else 0)
 
     @property
     def watermark(self) -> tuple[str, Any, Any]:
@@ -230,13 +265,7 @@ class WatermarkChanges:
             yield from self._owed_rows()
 
     def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
-        query = self._reader.sql.rows(
-            self._reader.key,
-            lower=self._reader.lower,
-            cursor=self._column,
-            since=since,
-            nulls=self._delta.on_null != "exclude",
-        )
+        query = self._reader.sql.rows(self._reader.key, lower=self._reader.lower, **self._bounds(since))
         for row in self._reader.rows(query):
             change = self._change(row)
             left = leave_owed and self._progress.was_owed(change.key)
@@ -255,8 +284,11 @@ class WatermarkChanges:
                 if self._progress.was_owed(change.key):
                     yield change
 
+    def _bounds(self, since: Any) -> dict[str, Any]:
+        return {"cursor": self._column, "since": since, "nulls": self._delta.on_null != "exclude"}
+
     def _baseline(self) -> Iterator[Change]:
-        highest = next(iter(self._reader.rows(self._reader.sql.highest(self._column))))[0]
+        highest = self._reader.one(self._reader.sql.highest(self._column))
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 

@@ -142,15 +142,18 @@ class ModelSql:
         """
         if cursor is None:
             return self._read(key, lower)
+        return self._read(key, lower, *self._bounds(cursor, since, nulls), f" ORDER BY {self.quote(cursor)}")
+
+    def count(self, *, cursor: str | None = None, since: Any = None, nulls: bool = True) -> Query:
+        """Return a query for how many rows :meth:`rows` finds."""
+        bounds = self._bounds(cursor, since, nulls) if cursor is not None else ()
+        return self.compose("SELECT COUNT(*) FROM ", *self._model(), *bounds)
+
+    def _bounds(self, cursor: str, since: Any, nulls: bool) -> tuple[str | Bound, ...]:
         column = self.quote(cursor)
-        where: list[str | Bound] = []
         if since is not None:
-            where = [f" WHERE {column} >= ", Bound(since)]
-            if nulls:
-                where.append(f" OR {column} IS NULL")
-        elif not nulls:
-            where = [f" WHERE {column} IS NOT NULL"]
-        return self._read(key, lower, *where, f" ORDER BY {column}")
+            return (f" WHERE {column} >= ", Bound(since), f" OR {column} IS NULL" if nulls else "")
+        return () if nulls else (f" WHERE {column} IS NOT NULL",)
 
     def by_keys(
         self,

@@ -116,6 +116,11 @@ class Progress:
         """Return whether the row with this key was owed when the run began: it is read by its key."""
         return self._before.owed_null_keys if key is None else str(key) in self._was_owed
 
+    @property
+    def owed(self) -> int:
+        """Return how many rows are owed now; those without a key count as one."""
+        return len(self._debts) + len(self._old_debts) + (self._null_debt or self._old_null_debt)
+
     def meet_doubt(self, change: Change) -> int | None:
         """Return since when an earlier run may have sent this row, None if none has; it is in doubt until settled."""
         digest = change.digest if self._old_doubts else None

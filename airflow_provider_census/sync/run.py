@@ -37,6 +37,7 @@ from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_table import Database
+from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
@@ -73,23 +74,28 @@ class Sync:
     full_refresh: bool = False
 
 
-def run_sync(sync: Sync, source: Source, client: Client, store: StateStore) -> tuple[RunResult, CensusError | None]:
+def run_sync(
+    sync: Sync, source: Source, client: Client, store: StateStore, observe: Observer | None = None
+) -> tuple[RunResult, CensusError | None]:
     """
     Run ``sync`` once.
 
+    :param observe: is told now and then how the run stands, and at the end; of a dry run it hears nothing.
     :return: what was done, and the error that ended the run early or fails it, if any. What was accepted is committed
         in both cases.
     """
-    run = _Run(sync, source, client, store)
+    run = _Run(sync, source, client, store, observe)
     started = time.monotonic()
     failure: CensusError | None = None
     estimate: dict[str, float] | None = None
     try:
-        run.prepare()
-        if sync.dry_run:
-            estimate = run.rehearse()
-        else:
-            run.execute()
+        with run.pace:
+            run.prepare()
+            if sync.dry_run:
+                estimate = run.rehearse()
+            else:
+                run.execute()
+        if not sync.dry_run:
             failure = run.tally.exceeded(sync.max_invalid, sync.max_rejected)
     except CensusError as error:
         failure = error
@@ -113,7 +119,7 @@ def run_sync(sync: Sync, source: Source, client: Client, store: StateStore) -> t
 
 
 class _Run:
-    def __init__(self, sync: Sync, source: Source, client: Client, store: StateStore) -> None:
+    def __init__(self, sync: Sync, source: Source, client: Client, store: StateStore, observe: Observer | None) -> None:
         self._sync = sync
         self._source = source
         self._client = client
@@ -122,8 +128,10 @@ class _Run:
         self._sequence = 0
         self._careful = False
         self._saved_at = time.monotonic()
-        self._pace = Pace(client, sync.destination)
         self.tally = Tally()
+        self.pace = Pace(
+            client, sync.destination, source.dialect, self.tally, observe=None if sync.dry_run else observe
+        )
 
     @property
     def watermark(self) -> tuple[str, Any, Any] | None:
@@ -203,7 +211,6 @@ class _Run:
             for batch in batches:
                 self._settle(batch)
                 self._checkpoint()
-                self._pace.log(self.tally)
 
     def _operations(self) -> Generator[tuple[Change, Operation], None, None]:
         """Read, map and plan; rows that are not to be sent are settled right here."""
@@ -211,7 +218,9 @@ class _Run:
         destination = self._sync.destination
         mirror = destination.behavior is Behavior.MIRROR
         behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
+        self.pace.asked(self._changes)
         for change in self._changes.read():
+            self.pace.row()
             self.tally.read += 1
             mapped = self._mapper(change.row)
             record = mapped if isinstance(mapped, Record) else None

@@ -76,6 +76,11 @@ class SnapshotChanges:
         self._gone: list[str] = []
         # Identifiers of rows with new keys that did not arrive: what they stand for may be there under another key.
         self._elsewhere: set[str] = set()
+        self.expected: int | None = None
+        self.owed = 0
+
+    def count(self) -> None:
+        """They are known: all rows are read before the first one is sent."""
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -83,7 +88,7 @@ class SnapshotChanges:
         """Yield the rows to send."""
         if self._settle_baseline():
             return
-        rows = self._spooled(self._sql.changed(only_new=self._only_new, everything=self._everything))
+        rows = self._spooled(self._sql.changed(only_new=self._only_new, everything=self._everything), expected=True)
         yield from self._doubted(
             Change(row, row[self._key_at], snapshot=(key, digest), sent=sent) for *row, key, digest, sent in rows
         )
@@ -98,13 +103,21 @@ class SnapshotChanges:
             self._database.write([self._sql.baseline()])
         return True
 
-    def _spooled(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of ``query``, first read to the end: the tables they come from change meanwhile."""
+    def _spooled(self, query: Query, *, expected: bool = False) -> Iterator[tuple[Any, ...]]:
+        """
+        Yield the rows of ``query``, first read to the end: the tables they come from change meanwhile.
+
+        :param expected: whether they are the rows of the run.
+        """
         with tempfile.TemporaryFile() as spool:
             batches = 0
+            rows = 0
             for batch in self._database.stream(query):
                 pickle.dump(batch, spool)
                 batches += 1
+                rows += len(batch)
+            if expected:
+                self.expected = rows
             spool.seek(0)
             for _ in range(batches):
                 yield from pickle.load(spool)
@@ -155,6 +168,7 @@ class SnapshotChanges:
         key, digest = change.snapshot
         arrived = result.outcome.arrived or held
         self._unseen = self._unseen or (change.adopt and result.passing)
+        self.owed += not arrived
         # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
         if arrived or result.outcome is Outcome.REJECTED:
             self._doubts.known(change)
@@ -233,6 +247,7 @@ class SnapshotChanges:
                 f"max_deletes={max_deletes} allows {allowed}. Nothing was deleted. "
                 f"If that is meant, run it once with max_deletes={removed}"
             )
+        self.expected = (self.expected or 0) + removed
         for change in self._doubted(self._removed()):
             change.in_doubt_since = self._doubts.since(change)
             yield change

@@ -100,7 +100,7 @@ class StagedChanges(SnapshotChanges):
         self._fill()
         if self._settle_baseline():
             return
-        found = self._spooled(self._staged.keys(only_new=self._only_new, everything=self._everything))
+        found = self._spooled(self._staged.keys(only_new=self._only_new, everything=self._everything), expected=True)
         chunks = iter(lambda: {key: about for key, *about in itertools.islice(found, _KEYS)}, {})
         yield from self._doubted(change for chunk in chunks for change in self._fetch(chunk))
 

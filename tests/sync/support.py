@@ -25,6 +25,7 @@ from airflow_provider_census.sync.delta import Delta, FullRefresh
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.model import Model, Query
 from airflow_provider_census.sync.run import Sync, run_sync
+from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import message
@@ -388,6 +389,7 @@ class Rig:
         self.settings = settings
         self.api = sandbox[destination.name]
         self.client: Client | None = None
+        self.observe: Observer | None = None
 
     def run(self, **overrides: Any) -> Ran:
         """Run once, check what holds for every run, and return what it did."""
@@ -396,7 +398,7 @@ class Rig:
             given.pop("password", None), rates=given.pop("rates", None), attempts=given.pop("attempts", 3)
         )
         try:
-            result, failure = run_sync(self._sync(given), self.source, client, self.store)
+            result, failure = run_sync(self._sync(given), self.source, client, self.store, self.observe)
         finally:
             client.close()
         json = result.to_json()
