@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 
 from airflow_provider_census.destinations.base import Destination
@@ -43,6 +44,7 @@ class Pace:
         observe: Observer | None = None,
     ) -> None:
         self._client = client
+        self._destination = destination
         self._what = f"{destination.name} {destination.object_name}"
         self._countable = dialect not in _BILLED_BY_BYTES
         self._tally = tally
@@ -112,7 +114,7 @@ class Pace:
             seconds=now - self._started,
             seconds_left=None if left is None or not done else (now - self._asked) / done * left,
             rate=(done - self._done) / passed,
-            limit_share=min(1.0, max((s - self._used_s.get(n, 0.0) for n, s in used_s.items()), default=0.0) / passed),
+            limit_share=self._limit_share(used_s, passed),
             owed=self._changes.owed if self._changes else 0,
             requests=traffic.requests,
             retries=traffic.retries,
@@ -122,6 +124,12 @@ class Pace:
         )
         self._at, self._done, self._used_s = now, done, used_s
         return standing
+
+    def _limit_share(self, used_s: Mapping[str, float], passed: float) -> float:
+        """Return the part in use of the limit that is nearest; where requests in flight are limited, of those."""
+        if self._destination.most_in_flight is not None:
+            return self._client.traffic.in_flight / self._destination.in_flight(self._client.limiter.share)
+        return min(1.0, max((s - self._used_s.get(name, 0.0) for name, s in used_s.items()), default=0.0) / passed)
 
     def _waits_for(self) -> str:
         """Return what keeps rows from ending, the nearest to the destination first."""

@@ -17,7 +17,7 @@ from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.standing import Standing, span
 from airflow_provider_census.sync.values import Behavior, Outcome
 from airflow_provider_census.transport.rate import Rate
-from tests.sync.support import Lite, Rig, TinyApi, Users
+from tests.sync.support import Lite, Rig, Tiny, TinyApi, Users
 
 EVERY_S = 0.2
 Said = Callable[[], list[str]]
@@ -92,6 +92,21 @@ def test_what_is_in_use_of_the_limit_is_of_the_one_that_counts(rig: Rig, users: 
     rig.run(rates=[Rate("all", 50, 1.0)])
     assert told[-1].requests == 60
     assert told[-1].limit_share == pytest.approx(1, abs=0.1)
+
+
+def test_where_requests_in_flight_are_limited_the_share_is_of_those(
+    rig: Rig, users: Users, tiny: TinyApi, told: list[Standing], said: Said
+) -> None:
+    class Limited(Tiny):
+        concurrency = 2
+        most_in_flight = 4
+
+    rig.destination = Limited
+    users.add(range(60))
+    tiny.slow_s = 0.3
+    rig.run()
+    assert max(standing.limit_share for standing in told) == 1
+    assert max(standing.in_flight for standing in told) == 2
 
 
 def test_a_run_that_waits_because_the_destination_asked_for_it_says_so(rig: Rig, users: Users, said: Said) -> None:
