@@ -39,7 +39,7 @@ def require_success(success: Success, response: Response, *, errors: Errors | No
             raise Unanswered(f"HTTP {status} with nothing at {success.path}", status=status)
         if not _same(found, success.value):
             raise Refused(said(response), status=status)
-    elif not success.path and errors is None and _complains(answer):
+    elif not success.path and not (errors and _at(answer, errors.path)) and _complains(answer):
         raise Unanswered(
             f"{said(response)}: this looks like a refusal; say by options['success'] or ['errors'] what it means",
             status=status,

@@ -40,8 +40,15 @@ def calls(behavior: Behavior, identifier: str, settings: Settings) -> Mapping[Be
 
     :raises ConfigError: there is no path for it, or a request could mean other records than its own.
     """
-    kinds = (Behavior.UPDATE_OR_CREATE, Behavior.DELETE) if behavior is Behavior.MIRROR else (behavior,)
-    return {kind: _call(kind, identifier, settings) for kind in kinds}
+    if behavior is not Behavior.MIRROR:
+        return {behavior: _call(behavior, identifier, settings)}
+    write, delete = (_call(kind, identifier, settings) for kind in (Behavior.UPDATE_OR_CREATE, Behavior.DELETE))
+    if (write.method, str(write.path)) == (delete.method, str(delete.path)):
+        raise ConfigError(
+            f"mirror would delete by {delete.method} {delete.path}, the request that writes: the API would update the "
+            f"record, with nothing in it; give options['delete_path']"
+        )
+    return {Behavior.UPDATE_OR_CREATE: write, Behavior.DELETE: delete}
 
 
 def _call(kind: Behavior, identifier: str, settings: Settings) -> Call:

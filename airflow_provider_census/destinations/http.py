@@ -8,12 +8,13 @@ text. The name of the object is a label; any field may be the identifier. The op
 - ``path`` (required), ``method`` (POST): where records are written. ``{id}`` is the identifier, ``{field}`` a field;
   both may stand in a query as well. The identifier is in the body too, unless the path has it; map it to have it in
   both, and with the type of its column.
-- ``delete_path`` (``path``), ``delete_method`` (DELETE, without a body): where they are deleted, by delete and mirror.
+- ``delete_path`` (``path``), ``delete_method`` (DELETE, without a body): where they are deleted, by delete and mirror;
+  for mirror not the request that writes.
 - ``batch_size``: records in one request, as a list; ``batch_key``: its name in an object (``data.items`` nests).
 - ``success``: ``status`` (every 2xx but 207), a list; ``path``, where the answer has ``value`` (True), or ``text``,
   what it reads if it is no JSON. Another value is a refusal. Without ``path``, JSON with ``ok`` or ``success`` false,
-  ``error`` or ``errors`` is taken for neither yes nor no. A refused batch is halved until the record at fault is
-  alone.
+  ``error`` or ``errors`` is taken for neither yes nor no, save where it names records as ``errors`` says. A refused
+  batch is halved until the record at fault is alone.
 - ``errors``: how a success names the records it does not mean: ``path`` of a list of objects, in each ``index``
   (counted from ``first``, 0) or ``id`` is the name of the field that tells the record, ``reason`` of the one with the
   reason.
@@ -82,6 +83,7 @@ class Http(Destination):
     rates = (Rate(RATE, 10, 1.0),)
     # What many servers take unless they are told otherwise (nginx: client_max_body_size).
     max_record_bytes = 1_000_000
+    concurrency = 8
 
     test_path: ClassVar[str] = ""
 

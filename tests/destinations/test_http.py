@@ -210,6 +210,14 @@ def test_the_path_of_writing_serves_deleting_too() -> None:
     assert (sent.method, sent.path, sent.json) == ("DELETE", "/v1/things/a", None)
 
 
+@pytest.mark.parametrize("path", ["/v1/things", "/v1/things/{id}"])
+def test_a_mirror_that_would_delete_by_the_request_that_writes_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError, match="'delete_path'"):
+        http(MIRROR, path=path, delete_method="POST")
+    http(MIRROR, path=path, delete_method="POST", delete_path=f"{path}/delete")
+    http(DELETE, path=path, delete_method="POST")
+
+
 def test_any_field_may_be_the_identifier() -> None:
     sent = request(http(identifier="user.email", path="/users"), row("ann@example.com", user={"name": "Ann"}))
     assert sent.json == {"user": {"email": "ann@example.com", "name": "Ann"}}
@@ -387,6 +395,21 @@ def test_errors_that_are_no_list_are_no_acceptance(sandbox: Sandbox, client: Cli
     sandbox.inject(Fault(api="http", status=200, body={"errors": {"1": "bad"}}))
     destination = http(**BATCH, errors={"path": "errors", "index": "index"})
     assert outcomes(run(client, destination, row(1), row(2))) == [Outcome.UNCERTAIN] * 2
+
+
+@pytest.mark.parametrize("body", [{"ok": False}, {"success": False, "failed": []}, {"error": "quota exceeded"}])
+def test_a_complaint_that_names_no_record_is_no_acceptance_also_where_errors_are_declared(
+    sandbox: Sandbox, client: Client, body: dict[str, Any]
+) -> None:
+    sandbox.inject(Fault(api="http", status=200, body=body))
+    destination = http(**BATCH, errors={"path": "failed", "index": "index"})
+    assert outcomes(run(client, destination, row(1), row(2))) == [Outcome.UNCERTAIN] * 2
+
+
+def test_a_complaint_that_names_records_is_about_them(sandbox: Sandbox, client: Client) -> None:
+    sandbox.inject(Fault(api="http", status=200, body={"success": False, "failed": [{"index": 0}]}))
+    destination = http(**BATCH, errors={"path": "failed", "index": "index"})
+    assert outcomes(run(client, destination, row(1), row(2))) == [Outcome.REJECTED, Outcome.UPSERTED]
 
 
 def test_a_batch_that_is_refused_as_a_whole_is_split(sandbox: Sandbox, api: HttpSandbox, client: Client) -> None:
