@@ -229,8 +229,11 @@ class Intercom(Destination):
             return f"the {self.identifier.name} {operation.record.id!r} cannot stand in a URL"
         if "external_id" in fields and fields["external_id"] is None:
             return "external_id is NULL, and Intercom cannot unset it; map it with null='skip'"
-        if (spend := fields.get("monthly_spend")) is not None and not -_MAX_SPEND <= float(spend) <= _MAX_SPEND:
-            return f"monthly_spend is over {_MAX_SPEND:,}"
+        if (spend := fields.get("monthly_spend")) is not None:
+            if isinstance(spend, bool) or not isinstance(spend, (int, float)):
+                return "monthly_spend is no number; cast it in the model"
+            if abs(spend) > _MAX_SPEND:
+                return f"monthly_spend is over {_MAX_SPEND:,}"
         for name, value in fields.get("custom_attributes", {}).items():
             if isinstance(value, (list, dict)):
                 return f"custom_attributes.{name} is a list or an object; Intercom takes text, numbers and booleans"

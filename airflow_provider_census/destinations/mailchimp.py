@@ -266,14 +266,14 @@ class Mailchimp(Destination):
         if self._batches(first):
             update = first.behavior is _U
             return (yield from self._members.write_batch(emails, payloads, update_existing=update))
+        if first.behavior is _D:  # its fields are not checked
+            return [(yield from self._members.delete(emails[0]))]
         tags = values.tags(first.record.fields.get("tags"))
         match first.behavior:
             case Behavior.UPDATE_ONLY:
                 exchange = self._members.update(emails[0], payloads[0], tags)
             case Behavior.CREATE_ONLY:
                 exchange = self._members.create(payloads[0])
-            case Behavior.DELETE:
-                exchange = self._members.delete(emails[0])
             case _:
                 exchange = self._members.upsert(emails[0], payloads[0], tags)
         return [(yield from exchange)]

@@ -274,6 +274,11 @@ class TestDelete:
         result = one(client, DELETE)
         assert (result.outcome, result.reason) == (Outcome.SKIPPED, "already archived")
 
+    @pytest.mark.parametrize("tags", ["vip", [1]])
+    def test_fields_of_a_member_that_goes_are_not_read(self, client, audience, tags):
+        audience.add_member(ANN)
+        assert one(client, DELETE, tags=tags).outcome is Outcome.DELETED
+
     @pytest.mark.parametrize("permanent", [False, True])
     def test_what_an_unanswered_request_deleted_is_deleted(self, client, sandbox, audience, permanent):
         audience.add_member(ANN)
