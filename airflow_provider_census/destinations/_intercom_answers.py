@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_census.destinations.base import rejected
+from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
@@ -44,6 +44,13 @@ class Answer:
     def rejected(self) -> RowResult:
         """Return the rejection in Intercom's words."""
         return rejected(self.words, self.status)
+
+    def refused_look_up(self) -> Refused | Unavailable:
+        """Return the error of a look-up without a result: one value may be at fault, if it is Intercom that says so."""
+        words = f"the look-up was refused: {self.words}"
+        if "errors" in self.body:
+            return Refused(words, status=self.status)
+        return Unavailable(words, status=self.status)
 
 
 def read(response: Response, promised: str | None = "id") -> Answer:

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once
-from airflow_provider_census.errors import Unavailable
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
@@ -36,7 +35,7 @@ def _look_up(company_id: str) -> Exchange[str | None]:
     if answer.absent:
         return None
     if not answer.ok:
-        raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
+        raise answer.refused_look_up()
     # The description shows a list; connectors read one object from it (github rudderlabs/rudder-transformer).
     companies = answer.body["data"] if answer.body["type"] == "list" else [answer.body]
     return next((c["id"] for c in companies if c.get("company_id") == company_id), None)

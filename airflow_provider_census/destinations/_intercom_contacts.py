@@ -69,7 +69,7 @@ class Contacts:
                 if not results:
                     raise
                 # What was accepted so far must not be reported as failed.
-                missed = rejected(str(error), error.status)
+                missed = RowResult(Outcome.REJECTED, str(error), error.status, passing=True)
                 return [*results, *[missed] * (len(batch) - len(results))]
             results.append(result)
         return results
@@ -104,7 +104,7 @@ class Contacts:
         if answer.absent:
             return []
         if not answer.ok:
-            raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
+            raise answer.refused_look_up()
         return [answer.body["id"]] if self.role in (None, answer.body.get("role")) else []
 
     def _search(self, values: Sequence[str]) -> Exchange[dict[str, list[str]]]:
@@ -118,7 +118,7 @@ class Contacts:
             body = {"query": query, "pagination": pagination}
             answer = yield from ask(Request(method="POST", path="/contacts/search", json=body), "data")
             if not answer.ok:
-                raise Unavailable(f"the search was refused: {answer.words}", status=answer.status)
+                raise answer.refused_look_up()
             for contact in answer.body["data"]:
                 found.get(self._value(contact), []).append(contact["id"])
             following = (answer.body.get("pages") or {}).get("next")

@@ -88,7 +88,7 @@ class Customers:
             except Unanswered as error:
                 result = RowResult(Outcome.UNCERTAIN, str(error), error.status)
             except Unavailable as error:
-                result = rejected(str(error), error.status)
+                result = RowResult(Outcome.REJECTED, str(error), error.status, passing=True)
                 if error.status not in _REFUSED:
                     if not results:
                         raise

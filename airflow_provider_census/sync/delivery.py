@@ -13,7 +13,7 @@ import time
 from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from airflow_provider_census.destinations.base import Destination, Refused, encoded_size
@@ -288,6 +288,6 @@ def _send_part(
     return [
         RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
         if result is None
-        else RowResult(result.outcome, redact(result.reason)[:MAX_REASON], result.status)
+        else replace(result, reason=redact(result.reason)[:MAX_REASON])
         for result in results
     ]

@@ -11,6 +11,7 @@ from airflow_provider_census.destinations.intercom import Intercom
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.intercom import IntercomSandbox
+from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.message import Credentials, Response
@@ -303,7 +304,20 @@ class TestEmail:
         results = send(client, Intercom("user", UPSERT, "email"), *batch)
         assert [r.outcome for r in results] == [Outcome.CREATED] * 2 + [Outcome.REJECTED] * 3
         assert results[-1].status == 503
+        assert [r.passing for r in results] == [False] * 2 + [True] * 3
         assert len(intercom.contacts) == 2
+
+    def test_a_value_that_search_refuses_does_not_hold_back_its_neighbours(self, client, sandbox, intercom):
+        refusal = {"type": "error.list", "errors": [{"code": "parameter_invalid", "message": "no such value"}]}
+        sandbox.inject(
+            Fault(api="intercom", path="/contacts/search", contains="u3@", status=400, body=refusal, times=99)
+        )
+        batch = [operation(UPSERT, f"u{n}@example.com") for n in range(15)]
+        delivered = deliver(enumerate(batch), Intercom("user", UPSERT, "email"), client)
+        results = {n: result for group in delivered for n, result in group}
+        assert {n for n, result in results.items() if result.outcome is Outcome.CREATED} == {*range(15)} - {3}
+        assert (results[3].outcome, results[3].status, results[3].passing) == (Outcome.REJECTED, 400, False)
+        assert "no such value" in results[3].reason
 
 
 class TestConflicts:
@@ -663,6 +677,11 @@ class TestValues:
         company = Intercom("company", UPSERT)
         assert "monthly_spend" in company.check(operation(UPSERT, "c1", monthly_spend=2**31))
         assert company.check(operation(UPSERT, "c1", monthly_spend=2**31 - 1)) is None
+
+    @pytest.mark.parametrize("spend", ["", "about 300", True, [300], {"amount": 300}])
+    def test_a_spend_that_is_no_number_makes_the_row_invalid_and_ends_no_run(self, spend):
+        reason = Intercom("company", UPSERT).check(operation(UPSERT, "c1", monthly_spend=spend))
+        assert reason == "monthly_spend is no number; cast it in the model"
 
     @pytest.mark.parametrize("id", [".", ".."])
     def test_an_id_that_would_climb_the_path_is_invalid(self, id):

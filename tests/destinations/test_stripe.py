@@ -234,6 +234,13 @@ class TestCreation:
         assert posts(sandbox) == []
 
 
+def test_customers_behind_one_that_met_an_outage_may_fare_better_later(client, sandbox, stripe):
+    destination = ready(client, UPSERT, BY_KEY)
+    sandbox.inject(Fault(api="stripe", method="POST", path="/v1/customers", after=1, status=503, times=99))
+    results = send(client, destination, *(operation(UPSERT, f"u{n}", name="Ada") for n in range(3)))
+    assert [(r.outcome, r.passing) for r in results] == [(Outcome.CREATED, False)] + [(Outcome.REJECTED, True)] * 2
+
+
 class TestById:
     def test_an_unknown_id_is_rejected_in_stripes_words_as_stripe_chooses_ids(self, client, stripe):
         result = one(client, UPSERT, "id", "cus_nobody", name="New")

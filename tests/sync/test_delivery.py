@@ -131,6 +131,18 @@ def test_a_record_the_answer_leaves_out_is_uncertain(tiny: TinyApi, client: Clie
     assert [n for n, o in outcomes(results).items() if o is Outcome.UNCERTAIN] == [3, 4]
 
 
+def test_a_destination_says_which_rejections_may_pass_by_themselves(client: Client) -> None:
+    class Unwell(Tiny):
+        def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+            return [
+                RowResult(Outcome.REJECTED, "not well", 503, passing=operation.record.key > 0) for operation in batch
+            ]
+            yield
+
+    results, _ = drain(Unwell("record", UPSERT), client, operations(3))
+    assert {token: result.passing for token, result in results} == {0: False, 1: True, 2: True}
+
+
 @pytest.mark.parametrize("results", [[], [RowResult(Outcome.SENT)] * 3, [RowResult(Outcome.SENT)] * 11])
 def test_a_wrong_number_of_results_is_a_defect_and_says_so(client: Client, results: list[RowResult]) -> None:
     class Miscounting(Tiny):
