@@ -15,7 +15,8 @@ from urllib.parse import quote
 from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.errors import AuthError, Unanswered, Unavailable
 from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
-from airflow_provider_census.transport.message import Exchange, Request, Response
+from airflow_provider_census.transport.message import Exchange, Json, Request, Response
+from airflow_provider_census.transport.message import array as joined
 from airflow_provider_census.transport.verdict import retry_after
 
 Results = list[RowResult | None]
@@ -44,10 +45,10 @@ _ITEMS = {
 _LONGEST_WINDOW_S = 3600.0  # page "API limits": hourly limits start anew at the full hour
 
 
-def track(array: str, objects: Sequence[Any], behavior: Behavior, *, idempotent: bool) -> Exchange[Results]:
+def track(array: str, objects: Sequence[Json], behavior: Behavior, *, idempotent: bool) -> Exchange[Results]:
     """Write attributes, events or purchases."""
     response = yield Request(
-        method="POST", path="/users/track", json={array: objects}, idempotent=idempotent, limit="users_track"
+        method="POST", path="/users/track", json=joined(objects, array), idempotent=idempotent, limit="users_track"
     )
     permit(response, "users.track")
     body = _body(response)
@@ -63,7 +64,7 @@ def track(array: str, objects: Sequence[Any], behavior: Behavior, *, idempotent:
     return [rejected(refused[i], response.status) if i in refused else accepted for i in range(len(objects))]
 
 
-def update(identifier: str, who: Sequence[Any], objects: Sequence[Any], *, idempotent: bool) -> Exchange[Results]:
+def update(identifier: str, who: Sequence[Any], objects: Sequence[Json], *, idempotent: bool) -> Exchange[Results]:
     """Write attributes of the users that exist: Braze would count the others as processed."""
     exists = yield from look_up(identifier, who)
     present = [item for item, there in zip(objects, exists, strict=True) if there]
@@ -75,12 +76,12 @@ def update(identifier: str, who: Sequence[Any], objects: Sequence[Any], *, idemp
     return [next(answers) if there else missing if there is False else None for there in exists]
 
 
-def delete(identifier: str, who: Sequence[Any], objects: Sequence[Any], *, idempotent: bool) -> Exchange[Results]:
+def delete(identifier: str, who: Sequence[Any], objects: Sequence[Json], *, idempotent: bool) -> Exchange[Results]:
     """Delete users for good."""
     response = yield Request(
         method="POST",
         path="/users/delete",
-        json={_DELETE_BY[identifier]: objects},
+        json=joined(objects, _DELETE_BY[identifier]),
         idempotent=idempotent,
         limit="users_delete",
     )
@@ -101,13 +102,13 @@ def delete(identifier: str, who: Sequence[Any], objects: Sequence[Any], *, idemp
     return [gone if there is False else None for there in exists]
 
 
-def write_items(behavior: Behavior, catalog: str, objects: Sequence[Any], *, idempotent: bool) -> Exchange[Results]:
+def write_items(behavior: Behavior, catalog: str, objects: Sequence[Json], *, idempotent: bool) -> Exchange[Results]:
     """Replace, edit or delete items of one catalog; Braze takes all of a request or nothing."""
     method, permission = _ITEMS[behavior]
     response = yield Request(
         method=method,
         path=f"/catalogs/{quote(catalog, safe='')}/items",
-        json={"items": objects},
+        json=joined(objects, "items"),
         idempotent=idempotent,
         limit="catalog_items",
     )

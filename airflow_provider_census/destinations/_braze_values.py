@@ -53,6 +53,9 @@ def user_problems(identifier: str, operation: Operation) -> Iterator[str]:
     if operation.behavior is Behavior.DELETE:
         return
     for name, value in operation.record.fields.items():
+        if not isinstance(value, (dict, list)):
+            yield from _text_problems(name, name, value)
+            continue
         for path, key, part in _walk(name, value):
             yield from _text_problems(path, key, part)
             if path == name:

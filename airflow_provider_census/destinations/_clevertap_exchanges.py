@@ -7,6 +7,7 @@ answers as recorded by github.com/tradeo/clevertap-ruby.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,23 +15,25 @@ from typing import Any
 from airflow_provider_census.destinations._clevertap_records import WHO
 from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.sync.values import Outcome, RowResult
-from airflow_provider_census.transport.message import Exchange, Request, Response
+from airflow_provider_census.transport.message import Exchange, Json, Request, Response, array
 
 Results = list[RowResult | None]
 
 _NUMBER = re.compile(r"\s*Skipped record number\s*:\s*(\d+)\s*$")
 
 
-def upload(records: Sequence[Mapping[str, Any]], outcome: Outcome, *, idempotent: bool) -> Exchange[Results]:
+def upload(records: Sequence[Json], outcome: Outcome, *, idempotent: bool) -> Exchange[Results]:
     """Write profiles or events."""
-    response = yield Request(method="POST", path="/upload", json={"d": records}, idempotent=idempotent, limit="upload")
-    body = read(response)
-    unprocessed = body.get("unprocessed")
+    response = yield Request(
+        method="POST", path="/upload", json=array(records, "d"), idempotent=idempotent, limit="upload"
+    )
+    answer = read(response)
+    unprocessed = answer.get("unprocessed")
     entries = unprocessed if isinstance(unprocessed, list) else []
-    if not response.ok or (body.get("status") == "fail" and not entries):
+    if not response.ok or (answer.get("status") == "fail" and not entries):
         raise Refused(words(response), status=response.status)
     refused = _refused(entries, records, response.status)
-    told = len(refused) == len(entries) and body.get("processed") == len(records) - len(refused)
+    told = len(refused) == len(entries) and answer.get("processed") == len(records) - len(refused)
     accepted = RowResult(outcome, status=response.status) if told else None
     return [refused.get(at, accepted) for at in range(len(records))]
 
@@ -62,7 +65,7 @@ def _words(failure: Mapping[str, Any]) -> str:
     return text if code is None else f"{code}: {text}"
 
 
-def _refused(entries: Sequence[Any], records: Sequence[Mapping[str, Any]], status: int) -> dict[int, RowResult]:
+def _refused(entries: Sequence[Any], records: Sequence[Json], status: int) -> dict[int, RowResult]:
     """Return the refused records by position: fewer than ``entries`` if some cannot be placed."""
     refused: dict[int, RowResult] = {}
     for entry in entries:
@@ -72,7 +75,7 @@ def _refused(entries: Sequence[Any], records: Sequence[Mapping[str, Any]], statu
     return refused
 
 
-def _position(entry: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> int | None:
+def _position(entry: Mapping[str, Any], records: Sequence[Json]) -> int | None:
     """
     Return which record an entry is about.
 
@@ -85,7 +88,7 @@ def _position(entry: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
         return at if 0 <= at < len(records) else None
     echo = entry.get("record")
     who = _who(echo) if isinstance(echo, dict) else None
-    same = [at for at, record in enumerate(records) if who and _who(record) == who]
+    same = [at for at, record in enumerate(records) if who and _who(json.loads(record)) == who]
     return same[0] if len(same) == 1 else None
 
 

@@ -11,8 +11,8 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_census.destinations.base import encoded_size
 from airflow_provider_census.sync.conversion import key_text
+from airflow_provider_census.transport.message import Json, size
 
 TYPES = {"user": "identify", "group": "group", "track": "track"}
 BUNDLES = {"user": "traits", "group": "traits", "track": "properties"}
@@ -56,10 +56,10 @@ def problems(object: str, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "timestamp is not a date and time with a zone (ISO 8601)"
 
 
-def oversize(written: Mapping[str, Any]) -> str | None:
+def oversize(written: Json) -> str | None:
     """Return how much a call is too large."""
-    size = encoded_size(written)
-    return f"the call has {size:,} bytes; Segment takes {MAX_BYTES:,}" if size > MAX_BYTES else None
+    bytes_of_it = size(written)
+    return f"the call has {bytes_of_it:,} bytes; Segment takes {MAX_BYTES:,}" if bytes_of_it > MAX_BYTES else None
 
 
 def _absent(value: Any) -> bool:

@@ -21,7 +21,6 @@ import abc
 import datetime as dt
 import decimal
 import fnmatch
-import json
 import uuid
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +32,8 @@ from airflow_provider_census.sync.comparison import same
 from airflow_provider_census.sync.paths import get, leaves, put
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Response
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Json, Response, encode, size
 from airflow_provider_census.transport.rate import Rate, Throttle
-
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Refused(CensusError):
@@ -295,6 +292,12 @@ class Destination(abc.ABC):
     def payload(self, operation: Operation) -> Any:
         """Return the JSON that stands for this operation in a request. :meth:`send` and the dry run both use it."""
 
+    def encoded(self, operation: Operation) -> Json:
+        """Return the payload as it goes over the wire; made once, for what is measured, collected and sent."""
+        if operation.encoded is None:
+            operation.encoded = encode(self.payload(operation))
+        return operation.encoded
+
     @abc.abstractmethod
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """
@@ -412,7 +415,7 @@ def choice(credentials: Credentials, name: str, valid: Iterable[str], default: s
 
 def encoded_size(value: Any) -> int:
     """Return the bytes of ``value`` as JSON on the wire."""
-    return len(_JSON.encode(value).encode())
+    return size(encode(value))
 
 
 def rejected(reason: str, status: int | None = None) -> RowResult:

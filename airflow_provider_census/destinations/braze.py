@@ -205,11 +205,10 @@ class Braze(Destination):
         if operation.behavior is Behavior.DELETE:
             # The next user who shares the e-mail would go too.
             return self.identifier.name not in ("email", "phone")
-        adds = any(
-            isinstance(value, dict) and not value.keys().isdisjoint(("inc", "add", "$add"))
-            for value in operation.record.fields.values()
-        )
-        return super().repeatable(operation) and not adds
+        for value in operation.record.fields.values():
+            if isinstance(value, dict) and not value.keys().isdisjoint(("inc", "add", "$add")):
+                return False
+        return super().repeatable(operation)
 
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Return the requests per rate, the look-up of update_only included."""
@@ -248,7 +247,7 @@ class Braze(Destination):
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """Carry out one lane."""
         first = batch[0]
-        objects = [self.payload(operation) for operation in batch]
+        objects = [self.encoded(operation) for operation in batch]
         who = [self._who(operation.record.id) for operation in batch]
         idempotent = all(self.resendable(operation) for operation in batch)
         match self.object.name, first.behavior:

@@ -175,11 +175,12 @@ class CleverTap(Destination):
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """Carry out one lane."""
-        parts = [self.payload(operation) for operation in batch]
         match batch[0].behavior:
             case Behavior.DELETE:
-                results = yield from exchanges.delete(_DELETE_BY[self.identifier.name], parts)
+                ids = [operation.record.id for operation in batch]
+                results = yield from exchanges.delete(_DELETE_BY[self.identifier.name], ids)
             case behavior:
+                parts = [self.encoded(operation) for operation in batch]
                 outcome = Outcome.SENT if behavior is Behavior.SEND else Outcome.UPSERTED
                 idempotent = all(self.resendable(operation) for operation in batch)
                 results = yield from exchanges.upload(parts, outcome, idempotent=idempotent)

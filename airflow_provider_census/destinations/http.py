@@ -49,12 +49,20 @@ from airflow_provider_census.destinations.base import (
     Identifier,
     ObjectType,
     base_url,
-    encoded_size,
 )
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.paths import get, put
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.message import (
+    Credentials,
+    Endpoint,
+    Exchange,
+    Json,
+    Request,
+    Response,
+    array,
+    size,
+)
 from airflow_provider_census.transport.rate import Rate
 
 _NAME = re.compile(r"[^\s{}.]+(\.[^\s{}.]+)*")
@@ -178,9 +186,8 @@ class Http(Destination):
             self._path(operation)
         except ValueError as error:
             return str(error)
-        size = encoded_size(self.payload(operation))
-        most = self.max_record_bytes
-        return f"the record has {size:,} bytes, more than {most:,}" if size > most else None
+        bytes_of_it, most = size(self.encoded(operation)), self.max_record_bytes
+        return f"the record has {bytes_of_it:,} bytes, more than {most:,}" if bytes_of_it > most else None
 
     def lane(self, operation: Operation) -> Hashable:
         """Return the path as well: a batch has one."""
@@ -215,7 +222,7 @@ class Http(Destination):
             method=call.method,
             path=path,
             json=body,
-            headers={**self._settings.headers, **self._idempotency(call, path, body, batch)},
+            headers={**self._settings.headers, **self._idempotency(call, path, batch)},
             idempotent=all(self.resendable(operation) for operation in batch),
         )
         done = RowResult(_DONE[kind])
@@ -238,21 +245,19 @@ class Http(Destination):
             lambda name: record.id if name in own else get(record.fields, name)
         )
 
-    def _body(self, call: Call, batch: Sequence[Operation]) -> Any:
-        records = [self.payload(operation) for operation in batch]
+    def _body(self, call: Call, batch: Sequence[Operation]) -> Json:
+        records = [self.encoded(operation) for operation in batch]
         if call.batch_size is None:
             return records[0]
-        if not self._settings.batch_key:
-            return records
-        body: dict[str, Any] = {}
-        put(body, self._settings.batch_key, records)
-        return body
+        names = self._settings.batch_key.split(".") if self._settings.batch_key else ()
+        return array(records, *names)
 
-    def _idempotency(self, call: Call, path: str, body: Any, batch: Sequence[Operation]) -> dict[str, str]:
+    def _idempotency(self, call: Call, path: str, batch: Sequence[Operation]) -> dict[str, str]:
         if not self._settings.idempotency_header:
             return {}
-        ids = [operation.record.id for operation in batch]
-        parts = json.dumps([self.sync_id, self._run, call.method, path, ids, body], sort_keys=True)
+        # The order of the fields is no other content.
+        content = [(operation.record.id, self.payload(operation)) for operation in batch]
+        parts = json.dumps([self.sync_id, self._run, call.method, path, content], sort_keys=True)
         return {self._settings.idempotency_header: hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()}
 
 

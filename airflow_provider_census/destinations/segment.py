@@ -40,7 +40,7 @@ from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.fields import SyncAll
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response, array
 from airflow_provider_census.transport.rate import Rate
 
 # The wrong region answers 200 as well.
@@ -187,7 +187,7 @@ class Segment(Destination):
         """Return why Segment would drop this call without a word."""
         fields = self._fields(operation)
         first = next(calls.problems(self.object.name, fields), None)
-        return first or calls.oversize(self.payload(operation))
+        return first or calls.oversize(self.encoded(operation))
 
     def payload(self, operation: Operation) -> dict[str, Any]:
         """Return the call."""
@@ -224,7 +224,7 @@ class Segment(Destination):
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """Send one batch; the answer is about all of it."""
-        body = {"batch": [self.payload(operation) for operation in batch]}
+        body = array([self.encoded(operation) for operation in batch], "batch")
         response = yield Request(method="POST", path="/batch", json=body, limit="events", cost=len(batch))
         if not response.ok:
             raise Refused(f"HTTP {response.status} {_words(response)}".strip(), status=response.status)

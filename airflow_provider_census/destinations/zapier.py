@@ -21,14 +21,13 @@ from airflow_provider_census.destinations.base import (
     Identifier,
     ObjectType,
     base_url,
-    encoded_size,
     rejected,
     secret,
 )
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response, size
 from airflow_provider_census.transport.rate import Rate
 
 _HOOK = re.compile(r"/hooks/catch(/[\w-]+)+/?", re.ASCII)
@@ -67,10 +66,12 @@ class Zapier(Destination):
 
     def check(self, operation: Operation) -> str | None:
         """Return why the row would not arrive whole."""
-        fields = self.payload(operation)
-        if (size := encoded_size(fields)) > self.max_record_bytes:
-            return f"the row has {size:,} bytes, Zapier takes {self.max_record_bytes:,}"
-        return next((f"{name}: {fault}" for name, value in fields.items() if (fault := _list_fault(value))), None)
+        if (bytes_of_it := size(self.encoded(operation))) > self.max_record_bytes:
+            return f"the row has {bytes_of_it:,} bytes, Zapier takes {self.max_record_bytes:,}"
+        return next(
+            (f"{name}: {fault}" for name, value in operation.record.fields.items() if (fault := _list_fault(value))),
+            None,
+        )
 
     def payload(self, operation: Operation) -> dict[str, Any]:
         """Return the row, one object: Zapier would start a Zap, or not, for each object of a list."""
@@ -80,7 +81,7 @@ class Zapier(Destination):
         """Send one row."""
         (operation,) = batch
         response = yield Request(
-            method="POST", path="", json=self.payload(operation), idempotent=self.resendable(operation)
+            method="POST", path="", json=self.encoded(operation), idempotent=self.resendable(operation)
         )
         if not response.ok:
             words = response.body.decode(errors="replace").strip()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 import queue
 import time
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from airflow_provider_census.destinations.base import Destination, Refused, encoded_size
+from airflow_provider_census.destinations.base import Destination, Refused
 from airflow_provider_census.errors import (
     AccountingError,
     AuthError,
@@ -25,6 +25,7 @@ from airflow_provider_census.errors import (
     Unanswered,
     Unavailable,
 )
+from airflow_provider_census.sync.batches import Batch, batches
 from airflow_provider_census.sync.doubt import look_at_once
 from airflow_provider_census.sync.journal import Journal, written_down
 from airflow_provider_census.sync.values import Operation, Outcome, RowResult
@@ -34,51 +35,10 @@ Token = TypeVar("Token")
 
 # Batches that fail one after the other, with none answered in between, before the destination counts as down.
 _DOWN_AFTER = 5
-_MAX_OPEN_LANES = 32
 MAX_REASON = 300
+_MISSING = RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
 # The errors of a request that say it was not applied.
 _NOT_APPLIED = (AuthError, ConfigError, Interrupted, Unavailable)
-
-
-@dataclass
-class _Lane(Generic[Token]):
-    """A batch being filled."""
-
-    items: list[tuple[Token, Operation]] = field(default_factory=list)
-    size: int = 2
-
-
-class Batcher(Generic[Token]):
-    """Groups operations that may travel together, up to the limits of the API."""
-
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
-        self._lanes: dict[Hashable, _Lane[Token]] = {}
-
-    def add(self, token: Token, operation: Operation) -> Iterator[list[tuple[Token, Operation]]]:
-        """Take an operation and yield the batches that are full because of it."""
-        key = self._destination.lane(operation)
-        lane = self._lanes.setdefault(key, _Lane())
-        most_bytes = self._destination.max_batch_bytes(operation)
-        if most_bytes is not None:
-            size = encoded_size(self._destination.payload(operation)) + 1
-            if lane.items and lane.size + size > most_bytes:
-                yield self._take(key)
-                lane = self._lanes.setdefault(key, _Lane())
-            lane.size += size
-        lane.items.append((token, operation))
-        if len(lane.items) >= self._destination.max_batch(operation):
-            yield self._take(key)
-        elif len(self._lanes) > _MAX_OPEN_LANES:
-            yield self._take(next(iter(self._lanes)))
-
-    def rest(self) -> Iterator[list[tuple[Token, Operation]]]:
-        """Yield what is left."""
-        for key in list(self._lanes):
-            yield self._take(key)
-
-    def _take(self, key: Hashable) -> list[tuple[Token, Operation]]:
-        return self._lanes.pop(key).items
 
 
 def workers(destination: Destination, client: Client) -> ThreadPoolExecutor:
@@ -109,7 +69,7 @@ def deliver(
     with nullcontext(pool) if pool else workers(destination, client) as senders:
         flight = _Flight(senders, destination, client, journal, most)
         try:
-            for group in written_down(_batches(operations, destination), journal, destination, flight.room):
+            for group in written_down(batches(operations, destination), journal, destination, flight.room):
                 for batch in group:
                     flight.start(batch)
                 yield from flight.make_room()
@@ -147,7 +107,7 @@ class _Flight(Generic[Token]):
         self._health = Health()
         # A batch has one request in flight at a time.
         self._concurrency = client.concurrency(most)
-        self._batches: dict[Future[_Sent], list[tuple[Token, Operation]]] = {}
+        self._batches: dict[Future[_Sent], Batch[Token]] = {}
         self._back: queue.SimpleQueue[Future[_Sent]] = queue.SimpleQueue()
         self.failure: BaseException | None = None
 
@@ -155,7 +115,7 @@ class _Flight(Generic[Token]):
         """Return how many batches can be sent now; the first one waits for no other."""
         return self._concurrency.allowed - len(self._batches) if self._batches else 1
 
-    def start(self, batch: list[tuple[Token, Operation]]) -> None:
+    def start(self, batch: Batch[Token]) -> None:
         """Send a batch."""
         operations = [operation for _, operation in batch]
         future = self._pool.submit(_send, operations, self._destination, self._client, self._health)
@@ -183,18 +143,9 @@ class _Flight(Generic[Token]):
         self._withdraw(batch, sent)
         return [(batch[at][0], result) for at, result in sent.results.items()]
 
-    def _withdraw(self, batch: list[tuple[Token, Operation]], sent: _Sent) -> None:
+    def _withdraw(self, batch: Batch[Token], sent: _Sent) -> None:
         if self._journal is not None and sent.unsent:
             self._journal.withdraw([batch[at][0] for at in sent.unsent])
-
-
-def _batches(
-    operations: Iterable[tuple[Token, Operation]], destination: Destination
-) -> Iterator[list[tuple[Token, Operation]]]:
-    batcher: Batcher[Token] = Batcher(destination)
-    for token, operation in operations:
-        yield from batcher.add(token, operation)
-    yield from batcher.rest()
 
 
 class Health:
@@ -286,8 +237,10 @@ def _send_part(
     if len(results) != len(batch):
         raise AccountingError(f"{destination.name} gave {len(results)} results for {len(batch)} operations")
     return [
-        RowResult(Outcome.UNCERTAIN, "the answer does not account for this record")
+        _MISSING
         if result is None
         else replace(result, reason=redact(result.reason)[:MAX_REASON])
+        if result.reason
+        else result
         for result in results
     ]

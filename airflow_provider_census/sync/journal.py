@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.sync.values import Operation
+from airflow_provider_census.sync.batches import Batch
 
 Token = TypeVar("Token")
 _Written = TypeVar("_Written", contravariant=True)
-Batch = list[tuple[Token, Operation]]
 
 # How long a full batch waits for others that are saved together with it: a save may take as long as a request.
 _GATHER_S = 0.05
@@ -46,8 +45,7 @@ def written_down(
     if journal is None:
         yield from ([batch] for batch in batches)
         return
-    for group in _gathered(batches, destination, room):
-        once = [token for batch in group for token, operation in batch if not destination.repeatable(operation)]
+    for group, once in _gathered(batches, destination, room):
         if once:
             journal.intend(once)
         yield group
@@ -55,21 +53,24 @@ def written_down(
 
 def _gathered(
     batches: Iterable[Batch[Token]], destination: Destination, room: Callable[[], int]
-) -> Iterator[list[Batch[Token]]]:
+) -> Iterator[tuple[list[Batch[Token]], list[Token]]]:
+    """Yield groups of batches, each with those of its operations that must be in the journal."""
     group: list[Batch[Token]] = []
+    once: list[Token] = []
     began = 0.0
     try:
         for batch in batches:
             began = began if group else time.monotonic()
             group.append(batch)
-            saved = any(not destination.repeatable(operation) for _, operation in batch)
-            if not saved or len(group) >= room() or time.monotonic() - began > _GATHER_S:
-                yield group
-                group = []
+            to_save = [token for token, operation in batch if not destination.repeatable(operation)]
+            once += to_save
+            if not to_save or len(group) >= room() or time.monotonic() - began > _GATHER_S:
+                yield group, once
+                group, once = [], []
     except Exception:
         # The source broke off; these came before that.
         if group:
-            yield group
+            yield group, once
         raise
     if group:
-        yield group
+        yield group, once

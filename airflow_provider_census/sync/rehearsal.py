@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.sync.delivery import Batcher
+from airflow_provider_census.sync.batches import Batcher
 from airflow_provider_census.sync.result import Tally
 from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport.client import Client

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_census.transport.message import Json
+
 Row = Mapping[str, Any]
 
 
@@ -116,7 +118,7 @@ class Held:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Operation:
     """
     One thing to do at the destination.
@@ -124,9 +126,12 @@ class Operation:
     :param behavior: what to do with this record; never ``MIRROR``, which plans updates and deletes.
     :param if_empty: paths of fields that are to be written only where the destination holds nothing for them.
     :param held: what was found there just before, None if nobody has looked.
+
+    ``encoded`` is kept by :meth:`~airflow_provider_census.destinations.base.Destination.encoded`.
     """
 
     behavior: Behavior
     record: Record
     if_empty: tuple[str, ...] = ()
     held: Held | None = None
+    encoded: Json | None = field(default=None, init=False, repr=False, compare=False)

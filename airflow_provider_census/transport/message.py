@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from airflow_provider_census.errors import Unanswered
 
 T = TypeVar("T")
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class Json(str):
+    """A value as JSON text. As part of a larger one, or as a body, it is not encoded again."""
+
+    __slots__ = ()
+
+
+def encode(value: Any) -> Json:
+    """
+    Return ``value`` as it goes over the wire.
+
+    :raises ValueError: JSON does not have it (NaN).
+    """
+    return value if isinstance(value, Json) else Json(_ENCODER.encode(value))
+
+
+def array(items: Iterable[Json], *names: str) -> Json:
+    """Return the JSON array of ``items``, in objects if ``names`` are given: ``array(items, "a", "b")`` is at a.b."""
+    text = f"[{','.join(items)}]"
+    for name in reversed(names):
+        text = f"{{{_ENCODER.encode(name)}:{text}}}"
+    return Json(text)
+
+
+def size(text: str) -> int:
+    """Return the bytes of ``text`` on the wire."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +80,7 @@ class Request:
     One HTTP request to a destination.
 
     :param path: below the endpoint's base URL; values in it must be quoted by the caller.
-    :param json: body sent as JSON; ``form`` is the alternative, sent urlencoded.
+    :param json: body sent as JSON, as it is if it is :class:`Json`; ``form`` is the alternative, sent urlencoded.
     :param idempotent: whether sending it twice leaves the destination as sending it once.
     :param limit: name of the :class:`~.rate.Rate` that counts it; empty for the first one.
     :param cost: how much of that rate it uses, in the rate's unit.

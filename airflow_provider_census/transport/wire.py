@@ -8,7 +8,6 @@ Errors name types only: the texts of those below may hold the URL, which may be 
 
 from __future__ import annotations
 
-import json
 import logging
 import ssl
 import threading
@@ -32,7 +31,7 @@ from urllib3.exceptions import (
 
 from airflow_provider_census import __version__
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.transport.message import Endpoint, Request, Response
+from airflow_provider_census.transport.message import Endpoint, Request, Response, encode
 
 # As many are kept open; no destination is sent more requests at once.
 _MOST_CONNECTIONS = 256
@@ -40,7 +39,6 @@ _TLS_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # A redirected POST would become a GET, and the token would travel to another host. What to try again is not for here.
 _ONCE = Retry(total=False, redirect=False)
 _LOG = logging.getLogger("urllib3.connectionpool")
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _DEFAULT_HEADERS = {
     **requests.utils.default_headers(),
     "User-Agent": f"airflow-provider-census/{__version__}",
@@ -163,7 +161,7 @@ class Wire:
 def _body(request: Request) -> tuple[str, bytes | None]:
     """Return the content type and the body, encoded."""
     if request.json is not None:
-        return _JSON, _ENCODER.encode(request.json).encode()
+        return _JSON, encode(request.json).encode()
     if request.form is not None:
         return _FORM, urlencode(request.form).encode()
     return "", None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_a_mirror_that_would_delete_by_the_request_that_writes_is_refused(path: 
 
 def test_any_field_may_be_the_identifier() -> None:
     sent = request(http(identifier="user.email", path="/users"), row("ann@example.com", user={"name": "Ann"}))
-    assert sent.json == {"user": {"email": "ann@example.com", "name": "Ann"}}
+    assert json.loads(sent.json) == {"user": {"email": "ann@example.com", "name": "Ann"}}
 
 
 def test_an_identifier_that_is_no_name_is_refused() -> None:
@@ -269,15 +270,15 @@ def test_values_that_only_together_climb_are_found_too() -> None:
 
 
 def test_the_identifier_is_in_the_path_or_in_the_body() -> None:
-    assert request(http(**PUT), row("a", n=1)).json == {"n": 1}
-    assert request(http(path="/v1/things"), row("a", n=1)).json == {"id": "a", "n": 1}
-    assert request(http(identifier="code", path="/v1/things/{code}"), row("a", n=1)).json == {"n": 1}
+    assert json.loads(request(http(**PUT), row("a", n=1)).json) == {"n": 1}
+    assert json.loads(request(http(path="/v1/things"), row("a", n=1)).json) == {"id": "a", "n": 1}
+    assert json.loads(request(http(identifier="code", path="/v1/things/{code}"), row("a", n=1)).json) == {"n": 1}
 
 
 def test_a_mapped_identifier_is_in_the_body_with_its_own_type() -> None:
     mapped = Operation(UPSERT, Record(7, "7", {"id": 7}))
-    assert request(http(**PUT), mapped).json == {"id": 7}
-    assert request(http(path="/v1/things"), mapped).json == {"id": 7}
+    assert json.loads(request(http(**PUT), mapped).json) == {"id": 7}
+    assert json.loads(request(http(path="/v1/things"), mapped).json) == {"id": 7}
 
 
 def test_a_path_with_a_field_nobody_fills_is_refused_before_the_first_row(client: Client) -> None:

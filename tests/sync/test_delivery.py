@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from airflow_provider_census.destinations.base import encoded_size
 from airflow_provider_census.errors import AccountingError, AuthError, ConfigError, Interrupted, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.delivery import Batcher, deliver
+from airflow_provider_census.sync.batches import Batcher
+from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
@@ -77,6 +79,25 @@ def test_batches_stay_below_the_bytes_the_api_takes() -> None:
     assert sum(map(len, batches)) == 100
     assert max(sizes) <= 500
     assert all(size > 400 for size in sizes[:-1])
+
+
+def test_a_payload_is_encoded_once_and_anew_for_another_record(tiny: TinyApi) -> None:
+    made: list[str] = []
+
+    class Counting(Tiny):
+        batch_bytes = 500
+
+        def payload(self, operation: Operation) -> dict[str, Any]:
+            made.append(operation.record.id)
+            return super().payload(operation)
+
+    destination = Counting("record", UPSERT)
+    (_, operation), *_ = operations(1, text="ä")
+    Batcher[int](destination).add(0, operation)
+    assert destination.encoded(operation) == '{"name":"n","text":"ä","id":"0"}'
+    assert made == ["0"]
+    other = replace(operation, record=Record(1, "1", {"name": "m"}))
+    assert destination.encoded(other) == '{"name":"m","id":"1"}'
 
 
 def test_a_record_larger_than_a_batch_travels_alone() -> None:

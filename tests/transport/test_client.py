@@ -28,7 +28,16 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.message import (
+    Credentials,
+    Endpoint,
+    Exchange,
+    Request,
+    Response,
+    array,
+    encode,
+    size,
+)
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
 
 SECRET = "s3cr3t-token"
@@ -147,6 +156,23 @@ def test_json_is_sent_compact_and_in_utf_8(server: Server, connect: Callable[...
     assert headers["authorization"] == f"Bearer {SECRET}"
     assert headers["idempotency-key"] == "k"
     assert headers["user-agent"].startswith("airflow-provider-census/")
+
+
+def test_what_is_encoded_already_is_not_encoded_again(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [answer()]
+    items = [encode({"ä": 'say "hi"'}), encode([None, True])]
+    connect().send(Request(method="POST", path="/a", json=array(items, 'the "list"', "of")))
+    connect().send(Request(method="POST", path="/b", json=array([])))
+    assert [body.decode() for _, _, body in server.seen] == [
+        '{"the \\"list\\"":{"of":[{"ä":"say \\"hi\\""},[null,true]]}}',
+        "[]",
+    ]
+    assert server.seen[0][1]["content-type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize("text", ["", "abc", "ä€", "\U0001f600"])
+def test_the_size_is_that_on_the_wire(text: str) -> None:
+    assert size(encode(text)) == len(text.encode()) + 2
 
 
 def test_a_form_is_sent_urlencoded(server: Server, connect: Callable[..., Client]) -> None:
