@@ -388,10 +388,18 @@ def base_url(host: str, default: str | None, prefix: str = "") -> str:
     url = host.strip() or default
     if not url:
         raise ConfigError("the connection has no host; give the API's address as https://…")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    if not _is_address(url):
         raise ConfigError("the host of the connection must read http(s)://host[:port][/base]")
     return url.rstrip("/") + prefix
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - read for its check
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and not parts.query
 
 
 def secret(credentials: Credentials, what: str) -> str:

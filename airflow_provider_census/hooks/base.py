@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -149,8 +151,19 @@ class DestinationHook(BaseHook):
             connection = self.get_connection(self.conn_id)
         except AirflowNotFoundException:
             raise ConfigError(f"connection {self.conn_id!r} is not defined") from None
+        if not isinstance(connection.extra_dejson, Mapping):
+            raise ConfigError(f"connection {self.conn_id!r}: its extra must be a JSON object")
         credentials = self.credentials(connection)
-        return destinations.get(self.destination).behind(credentials), credentials
+        with self._named():
+            return destinations.get(self.destination).behind(credentials), credentials
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Let errors about parts of the connection say whose they are."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"connection {self.conn_id!r}: {error}") from None
 
     @classmethod
     def credentials(cls, connection: Connection) -> Credentials:
@@ -165,10 +178,8 @@ class DestinationHook(BaseHook):
     @cached_property
     def _client(self) -> Client:
         cls, credentials = self._target
-        try:
-            endpoint = cls.endpoint(credentials)
-        except ConfigError as error:
-            raise ConfigError(f"connection {self.conn_id!r}: {error}") from None
+        with self._named():
+            endpoint = replace(cls.endpoint(credentials), name=f"connection {self.conn_id!r}")
         for secret in endpoint.secrets:
             mask_secret(secret)
         limiter = Limiter(cls.rates, share=self.rate_share)

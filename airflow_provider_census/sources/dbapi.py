@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -38,14 +38,16 @@ class DbApiSource:
     A database behind an Airflow hook.
 
     :param hook: of the source connection; each read opens a connection of its own.
+    :param role: what it is here, for messages.
     :raises ConfigError: the hook does not run SQL.
     """
 
-    def __init__(self, hook: BaseHook) -> None:
+    def __init__(self, hook: BaseHook, role: str = "source connection") -> None:
         if not isinstance(hook, DbApiHook):
-            raise ConfigError(f"a {type(hook).__name__} runs no SQL; source_conn_id needs a connection to a database")
+            raise ConfigError(f"a {type(hook).__name__} runs no SQL; a connection to a database is needed")
         self._hook = hook
         self._conn_id = hook.get_conn_id()
+        self._where = f"{role} {self._conn_id!r}"
         conn_type = str(getattr(hook, "conn_type", ""))
         self.dialect = _dialect(conn_type) or _dialect(hook.dialect_name)
         self.paramstyle = _PARAMSTYLES.get(conn_type) or ("qmark" if hook.placeholder == "?" else "format")
@@ -53,22 +55,27 @@ class DbApiSource:
             self.paramstyle = MYSQL_CONNECTOR
 
     @classmethod
-    def of(cls, conn_id: str) -> DbApiSource:
+    def of(cls, conn_id: str, role: str = "source connection") -> DbApiSource:
         """
         Return the source behind an Airflow connection.
 
         :raises ConfigError: the connection is missing, or not one to a database.
         """
         try:
-            return cls(BaseHook.get_hook(conn_id))
+            return cls(BaseHook.get_hook(conn_id), role)
         except AirflowNotFoundException:
-            raise ConfigError(f"source connection {conn_id!r} is not defined") from None
-        except (AirflowException, ConfigError) as error:  # Airflow's: no provider has a hook for the type
-            raise ConfigError(f"source connection {conn_id!r}: {error}") from None
+            raise ConfigError(f"{role} {conn_id!r} is not defined") from None
+        except ConfigError as error:
+            raise ConfigError(f"{role} {conn_id!r}: {error}") from None
+        except AirflowException as error:  # no provider has a hook for the type
+            raise ConfigError(
+                f"{role} {conn_id!r}: {error}; is the connection's type right, and the Airflow provider of that "
+                f"database installed?"
+            ) from None
 
     def columns(self, query: Query) -> list[str]:
         """Return the names of the columns of ``query``."""
-        with closing(_connect(self._hook)) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._open(_connect)) as connection, closing(connection.cursor()) as cursor:
             self._execute(connection, cursor, query)
             return [str(column[0]) for column in cursor.description]
 
@@ -79,7 +86,7 @@ class DbApiSource:
         :raises ConfigError: the database does not take the query, or cannot evaluate it.
         :raises Unavailable: the database failed.
         """
-        with closing(_connect(self._hook)) as connection, closing(_cursor(connection)) as cursor:
+        with closing(self._open(_connect)) as connection, closing(_cursor(connection)) as cursor:
             if hasattr(cursor, "arraysize"):  # DuckDB's has none
                 cursor.arraysize = batch_rows
             self._execute(connection, cursor, query)
@@ -93,7 +100,7 @@ class DbApiSource:
         :raises ConfigError: the database does not take one of them, or the connection may not write.
         :raises Unavailable: the database failed.
         """
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
+        with closing(self._open(lambda hook: hook.get_conn())) as connection, closing(connection.cursor()) as cursor:
             if self._hook.supports_autocommit:
                 self._hook.set_autocommit(connection, False)
             # DuckDB's cursor is a connection of its own, and outside of a transaction until told otherwise.
@@ -104,6 +111,15 @@ class DbApiSource:
                 self._execute(connection, cursor, query)
             with self._driver_errors(connection):
                 owner.commit()
+
+    def _open(self, connect: Callable[[DbApiHook], Any]) -> Any:
+        try:
+            return connect(self._hook)
+        except Exception as error:
+            # There is no connection yet to tell the driver by, but PEP 249 names the root of its errors.
+            if not any(base.__name__ == "Error" for base in type(error).__mro__):
+                raise
+            raise Unavailable(f"{self._where}: no connection: {_first_line(error)}") from None
 
     def _execute(self, connection: Any, cursor: Any, query: Query) -> None:
         with self._driver_errors(connection):
@@ -126,18 +142,21 @@ class DbApiSource:
             yield
         except _driver_error(connection) as error:
             kinds = {base.__name__ for base in type(error).__mro__}
-            where = f"source connection {self._conn_id!r}"
             if "DataError" in kinds:
                 # Its words quote the value that does not convert.
                 raise ConfigError(
-                    f"{where}: a value in the model cannot be evaluated ({type(error).__name__}); run the model in the "
-                    f"database to see which"
+                    f"{self._where}: a value in the model cannot be evaluated ({type(error).__name__}); run the "
+                    f"model in the database to see which"
                 ) from None
             # The lines behind the first quote the statement, at some drivers with the values bound to it.
-            words = (str(error).strip() or type(error).__name__).splitlines()[0]
+            words = _first_line(error)
             if kinds.intersection(_AUTHORS_ERRORS) or getattr(error, "sqlite_errorcode", None) == _SQLITE_ERROR:
-                raise ConfigError(f"{where}: the database does not take the model: {words}") from None
-            raise Unavailable(f"{where}: {words}") from None
+                raise ConfigError(f"{self._where}: the database does not take the model: {words}") from None
+            raise Unavailable(f"{self._where}: {words}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _dialect(name: str) -> str:

@@ -29,7 +29,7 @@ class TableKeeper:
     def __init__(self, sync_id: str, conn_id: str) -> None:
         self.name = f"table {TABLE} of connection {conn_id}"
         self._sync_id = sync_id
-        self._source = DbApiSource.of(conn_id)
+        self._source = DbApiSource.of(conn_id, "Watermark(state=…): connection")
         self._sequence: int | None = None
 
     def read(self) -> Any:

@@ -196,7 +196,7 @@ class Client:
             case verdicts.Denied(reason):
                 raise AuthError(
                     f"{request}: {reason}{self._words(response)}; "
-                    f"check the credentials and permissions of the connection"
+                    f"check the credentials and permissions of {self.endpoint.name}"
                 )
             case verdicts.Misdirected(reason):
                 raise ConfigError(f"{request}: {reason}")

@@ -59,12 +59,14 @@ class Endpoint:
 
     :param secrets: of the whole connection, those of ``others`` included.
     :param others: further addresses, by the name that :attr:`Request.at` gives: an API that is managed elsewhere.
+    :param name: of the connection, for messages.
     """
 
     base_url: str = field(repr=False)  # a webhook is its own secret
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
     others: Mapping[str, Endpoint] = field(default_factory=dict, repr=False)
+    name: str = "the connection"
 
     def redact(self, text: str) -> str:
         """Return ``text`` with every secret of the connection replaced; APIs echo keys in their errors."""

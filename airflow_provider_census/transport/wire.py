@@ -111,7 +111,7 @@ class Wire:
                 timeout=self._timeout,
             )
         except HTTPError as error:
-            raise _failed(request, error) from None
+            raise _failed(request, error, address.pool, self._endpoint.name) from None
         except ValueError:
             raise ConfigError(f"{request}: a header has characters that no header may have") from None
         return Response(answer.status, {k.lower(): v for k, v in answer.headers.itermerged()}, answer.data)
@@ -149,7 +149,7 @@ class Wire:
         except requests.exceptions.InvalidProxyURL:
             raise ConfigError(f"{request}: the proxy that the environment names is not a valid URL") from None
         except (requests.exceptions.RequestException, ValueError):
-            raise ConfigError(f"{request}: the host of the connection is not a valid http(s) URL") from None
+            raise ConfigError(f"{request}: the host of {self._endpoint.name} is not a valid http(s) URL") from None
         # requests completes a URL without a path.
         prefix = root if urlsplit(endpoint.base_url).path else root.removesuffix("/")
         headers = {
@@ -180,11 +180,19 @@ def _target(address: _Address, request: Request) -> str:
     return f"{target}{'&' if '?' in target else '?'}{urlencode(request.query)}" if request.query else target
 
 
-def _failed(request: Request, error: HTTPError) -> Exception:
+def _failed(request: Request, error: HTTPError, pool: HTTPConnectionPool, connection: str) -> Exception:
     cause = error.original_error if isinstance(error, ProxyError) else error
     if isinstance(cause, LocationValueError):
-        return ConfigError(f"{request}: the host of the connection is not a valid http(s) URL")
+        return ConfigError(f"{request}: the host of {connection} is not a valid http(s) URL")
+    host = f"{pool.host}:{pool.port}"
     if isinstance(cause, SSLError) and not isinstance(cause.args[0], _TLS_BROKEN_OFF):
-        return ConfigError(f"{request}: the TLS certificate of the host is not valid ({type(cause.args[0]).__name__})")
+        return ConfigError(f"{request}: {_tls_trouble(cause.args[0], host)}; see the host of {connection}")
     never_left = isinstance(cause, (NewConnectionError, ConnectTimeoutError))
-    return NoAnswer(f"{'no connection' if never_left else 'no answer'} ({type(cause).__name__})", never_left=never_left)
+    what = f"no connection to {host}" if never_left else "no answer"
+    return NoAnswer(f"{what} ({type(cause).__name__})", never_left=never_left)
+
+
+def _tls_trouble(error: object, host: str) -> str:
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        return f"{host} does not speak TLS as https:// needs it ({error.reason or type(error).__name__})"
+    return f"the TLS certificate of {host} is not valid ({type(error).__name__})"
