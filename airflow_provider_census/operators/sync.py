@@ -17,9 +17,10 @@ from airflow_provider_census.errors import (
     StateError,
     ThresholdExceeded,
 )
-from airflow_provider_census.sync.behavior import check_pair, check_sets, parse_behavior
+from airflow_provider_census.operators.declaration import DeclarationError, check_declaration, parse_flag
+from airflow_provider_census.sync.behavior import parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
-from airflow_provider_census.sync.fields import MappingDeclaration, check_mapping
+from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.result import RunResult, parse_limit
 from airflow_provider_census.sync.values import Outcome
 
@@ -119,17 +120,20 @@ class CensusSyncOperator(BaseOperator):
         self.max_rejected = max_rejected
         self.max_deletes = max_deletes
         self.allow_empty = allow_empty
-        self.options = options or {}
+        self.options = {} if options is None else options
         self.rate_share = rate_share
         # Airflow's own dry_run() only renders templates; the argument's name is what DAG authors look for.
         self.dry_run = dry_run  # type: ignore[assignment, method-assign]
         self.full_refresh = full_refresh
         self.sync_id = sync_id
         self._client: Client | None = None
-        self._check_declaration()
+        try:
+            check_declaration(self)
+        except ConfigError as error:
+            raise DeclarationError(str(error)) from None
         if isinstance(self.delta, Watermark) and self.delta.state == "asset":
             if not sync_id:
-                raise ConfigError("state='asset' needs a sync_id: the asset is named by it")
+                raise DeclarationError("state='asset' needs a sync_id: the asset is named by it")
             from airflow_provider_census.state.asset import state_asset
 
             self.inlets = [*self.inlets, state_asset(sync_id)]
@@ -148,7 +152,7 @@ class CensusSyncOperator(BaseOperator):
         xcom = XComStore(context, sync_id)
         xcom.recover()
         try:
-            self._check_declaration()
+            check_declaration(self)
             sync = self._resolve(sync_id)
             store = open_store(self.delta, context, xcom, sync_id)
             source = DbApiSource.of(self.source_conn_id)
@@ -215,7 +219,9 @@ class CensusSyncOperator(BaseOperator):
             self.destination_object, parse_behavior(self.behavior), identifier, self.options, sync_id=sync_id
         )
         self._client = hook.get_conn()
-        snapshot_conn_id = self.delta.conn_id if isinstance(self.delta, Snapshot) else None
+        snapshot_database = None
+        if isinstance(self.delta, Snapshot) and self.delta.conn_id:
+            snapshot_database = DbApiSource.of(self.delta.conn_id, "Snapshot(conn_id=…): connection")
         return Sync(
             model=Model(self.sql, self.parameters),
             destination=destination,
@@ -225,32 +231,11 @@ class CensusSyncOperator(BaseOperator):
             max_invalid=parse_limit("max_invalid", self.max_invalid),
             max_rejected=parse_limit("max_rejected", self.max_rejected),
             max_deletes=parse_limit("max_deletes", self.max_deletes),
-            allow_empty=_flag("allow_empty", self.allow_empty),
-            snapshot_database=DbApiSource.of(snapshot_conn_id) if snapshot_conn_id else None,
-            dry_run=_flag("dry_run", cast("bool | str", self.dry_run)),
-            full_refresh=_flag("full_refresh", self.full_refresh),
+            allow_empty=parse_flag("allow_empty", self.allow_empty),
+            snapshot_database=snapshot_database,
+            dry_run=parse_flag("dry_run", cast("bool | str", self.dry_run)),
+            full_refresh=parse_flag("full_refresh", self.full_refresh),
         )
-
-    def _check_declaration(self) -> None:
-        """
-        Check what needs neither a connection nor a rendered template.
-
-        :raises ConfigError: the sync is described wrongly; at DAG parse it becomes an import error.
-        """
-        if not isinstance(self.sync_key, Mapping) or len(self.sync_key) != 1:
-            raise ConfigError("sync_key must be {destination identifier: model column} with exactly one entry")
-        if not isinstance(self.delta, (FullRefresh, Snapshot, Watermark)):
-            raise ConfigError(f"delta {self.delta!r} is not known; valid: Watermark(column), Snapshot(), FullRefresh()")
-        check_mapping(self.mapping)
-        if not 0 < self.rate_share <= 1:
-            raise ConfigError(f"rate_share={self.rate_share!r} must be above 0 and at most 1")
-        if not _is_template(self.behavior):
-            behavior = parse_behavior(self.behavior)
-            check_pair(behavior, self.delta)
-            check_sets(behavior, self.mapping)
-        for name in ("max_invalid", "max_rejected", "max_deletes"):
-            if not _is_template(getattr(self, name)):
-                parse_limit(name, getattr(self, name))
 
     def _log_result(self, result: RunResult) -> None:
         tally = result.tally
@@ -272,19 +257,3 @@ class CensusSyncOperator(BaseOperator):
         for outcome, entries in tally.samples.items():
             for entry in entries:
                 self.log.warning("%s: key %r: %s", outcome.value, entry["key"], entry["reason"])
-
-
-def _is_template(value: object) -> bool:
-    return (isinstance(value, str) and "{{" in value) or (isinstance(value, str) and "{%" in value)
-
-
-def _flag(name: str, value: bool | str) -> bool:
-    """Return a rendered template as a bool."""
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "1", "yes"):
-        return True
-    if text in ("false", "0", "no", "none", ""):
-        return False
-    raise ConfigError(f"{name}={value!r} is neither true nor false")

@@ -92,6 +92,9 @@ class Snapshot:
     name = "snapshot"
 
     def __post_init__(self) -> None:
+        for what, value in (("conn_id", self.conn_id), ("schema", self.schema)):
+            if value is not None and (not isinstance(value, str) or not value.strip()):
+                raise ConfigError(f"Snapshot {what}={value!r} must be a name; leave it out for the source's own")
         _one_of("Snapshot baseline", self.baseline, ("send", "skip", "adopt"))
 
 

@@ -7,7 +7,7 @@ Binding them to a model is the job of :mod:`~airflow_provider_census.sync.mappin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ class Column:
     set: str = "always"
 
     def __post_init__(self) -> None:
+        if not _is_name(self.name):
+            raise ConfigError(f"Column({self.name!r}) needs the name of a column of the model")
         check_set(self.set, f"Column {self.name!r}")
         if self.null not in ("send", "skip", "reject"):
             raise ConfigError.unknown(
@@ -69,8 +71,12 @@ class SyncAll:
     prefix: str = ""
 
     def __post_init__(self) -> None:
-        if self.normalize is not None and self.normalize not in _STYLES:
+        if isinstance(self.exclude, str) or not _are_names(self.exclude):
+            raise ConfigError(f"SyncAll exclude={self.exclude!r} must be a list of column names")
+        if self.normalize is not None and self.normalize not in tuple(_STYLES):
             raise ConfigError.unknown("SyncAll normalize", self.normalize, _STYLES)
+        if not isinstance(self.prefix, str):
+            raise ConfigError(f"SyncAll prefix={self.prefix!r} must be text, like 'traits.'")
 
     def field(self, column: str) -> str:
         """Return the field name of a column."""
@@ -99,8 +105,24 @@ def check_mapping(declared: object) -> None:
     if not isinstance(declared, Mapping):
         raise ConfigError("mapping must be {destination field: source} or SyncAll(…)")
     for field, source in declared.items():
+        if not isinstance(field, str) or not all(field.split(".")):
+            raise ConfigError(
+                f"mapping of {field!r}: no name of a field; names are text, dots stand between two of them"
+            )
         if not isinstance(source, (str, Column, Constant, Template)):
             raise ConfigError(
-                f"mapping of {field!r}: a {type(source).__name__} is no source; give a column name, Column, Constant "
-                f"or Template"
+                f"mapping of {field!r}: {source!r} is no source; give a column name, Column, Constant or Template"
             )
+        if isinstance(source, str) and (not _is_name(source) or "{{" in source):
+            raise ConfigError(
+                f"mapping of {field!r}: {source!r} is no name of a column; where values of the row are put into text, "
+                f"write Template('{{{{ first }}}} {{{{ last }}}}')"
+            )
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _are_names(values: object) -> bool:
+    return isinstance(values, Collection) and all(map(_is_name, values))

@@ -154,7 +154,7 @@ def parse_limit(name: str, value: Any) -> Limit:
     if isinstance(value, str):
         text = value.strip()
         try:
-            value = None if text.lower() in ("none", "") else float(text) if "." in text else int(text)
+            value = None if text.lower() == "none" else float(text) if "." in text else int(text)
         except ValueError:
             raise ConfigError(f"{name}={text!r} is no number; give rows (5), a share (0.1) or None") from None
     if value is None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.errors import ConfigError, Unavailable
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync import Column, Constant, FullRefresh, SyncAll, Template, Watermark
+from airflow_provider_census.sync import Column, Constant, FullRefresh, Snapshot, SyncAll, Template, Watermark
 from tests.deployment import Deployment, Run
 from tests.provider.conftest import MESSAGES, USERS, Warehouse, outcomes, sent
 
@@ -230,7 +231,22 @@ def _templated(**settings: Any) -> dict[str, Any]:
 WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("source connection", {"source_conn_id": "nowhere"}, ["source connection 'nowhere' is not defined"]),
     ("source without SQL", {"source_conn_id": "braze"}, ["'braze'", "runs no SQL"]),
-    ("source of a type without a hook", {"source_conn_id": "odd"}, ["source connection 'odd'", "no_such_type"]),
+    (
+        "source of a type without a hook",
+        {"source_conn_id": "odd"},
+        ["source connection 'odd'", "no_such_type", "provider of that database installed"],
+    ),
+    (
+        "database of the snapshot",
+        {"delta": Snapshot(conn_id="moved")},
+        ["Snapshot(conn_id=…): connection 'moved' is not defined"],
+    ),
+    (
+        "place of the state",
+        {"delta": Watermark("moved", state="Asset")},
+        ["Watermark(state=…): connection 'Asset' is not defined"],
+    ),
+    ("parameters rendered as text", {"parameters": "{{ [1] }}"}, ["parameters must be a list or a dict", "not a str"]),
     ("destination connection", {"destination_conn_id": "nowhere"}, ["destination connection 'nowhere' is not defined"]),
     ("destination type", {"destination_conn_id": "warehouse"}, ["'sqlite'", "valid: 'braze'", "'intercom'"]),
     ("object", {"destination_object": "usr"}, ["object 'usr'", "'user'", "'event'"]),
@@ -300,13 +316,57 @@ class TestMistakes:
         assert "'mars'" in message
         assert "'us', 'eu', 'au'" in message
 
+    @pytest.mark.parametrize(
+        ("parts", "words"),
+        [
+            ({"password": ""}, ["connection 'braze'", "no password", "REST API key"]),
+            ({"host": "http://[::1"}, ["connection 'braze'", "http(s)://host[:port]"]),
+            ({"host": "http://127.0.0.1:99999"}, ["connection 'braze'", "http(s)://host[:port]"]),
+            ({"extra": [1]}, ["connection 'braze'", "extra must be a JSON object"]),
+        ],
+    )
+    def test_a_part_of_the_connection_that_cannot_be(
+        self,
+        deployment: Deployment,
+        users: DagOf,
+        census_connect: Callable[..., None],
+        parts: dict[str, Any],
+        words: list[str],
+    ) -> None:
+        census_connect("braze", "braze", **parts)
+        message = self.final(deployment.run(users(retries=2, retry_delay=dt.timedelta(0))))
+        assert [word for word in words if word not in message] == [], message
+
+    def test_an_address_with_https_where_only_http_is_spoken(
+        self, deployment: Deployment, users: DagOf, census_connect: Callable[..., None], census_sandbox: Sandbox
+    ) -> None:
+        census_connect("braze", "braze", host=census_sandbox.url("braze").replace("http:", "https:"))
+        message = self.final(deployment.run(users(retries=2, retry_delay=dt.timedelta(0))))
+
+        assert "does not speak TLS" in message
+        assert "connection 'braze'" in message
+
+    def test_a_source_that_cannot_be_reached_is_named_and_tried_again(
+        self, deployment: Deployment, users: DagOf, monkeypatch: pytest.MonkeyPatch, unused_port: int
+    ) -> None:
+        connection = {"conn_type": "postgres", "host": "127.0.0.1", "port": unused_port, "password": "hidden-word"}
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(connection))
+        run = deployment.run(users(retries=1, retry_delay=dt.timedelta(0)))
+
+        assert (run.state, run.tries) == ("failed", {"users": 2})
+        assert isinstance(run.error, Unavailable)
+        assert "source connection 'warehouse': no connection: " in str(run.error)
+        assert "hidden-word" not in str(run.error)
+
     def test_a_key_that_is_not_accepted_stops_the_run_at_once(
         self, deployment: Deployment, users: DagOf, census_connect: Callable[..., None], census_sandbox: Sandbox
     ) -> None:
         census_connect("braze", "braze", password="not-the-key")
         run = deployment.run(users(retries=2, retry_delay=dt.timedelta(0)))
 
-        assert "401" in self.final(run)
+        message = self.final(run)
+        assert "401" in message
+        assert "connection 'braze'" in message
         assert len(census_sandbox.ledger) == 1
 
     def test_a_secret_is_in_no_trace_of_a_run(
@@ -360,11 +420,111 @@ class TestDeclaration:
             ({"max_rejected": 1.5}, "max_rejected"),
             ({"max_invalid": -1}, "max_invalid"),
             ({"max_deletes": "few"}, "max_deletes"),
+            ({"max_deletes": ""}, "max_deletes"),
+            ({"rate_share": "0.5"}, "rate_share='0.5' must be a number"),
+            ({"rate_share": None}, "rate_share=None must be a number"),
+            ({"source_conn_id": None}, "source_conn_id=None must be the id"),
+            ({"destination_conn_id": ["braze"]}, "destination_conn_id=['braze'] must be the id"),
+            ({"destination_conn_id": "{{ params.to }}"}, "is not templated"),
+            ({"destination_object": None}, "destination_object=None"),
+            ({"sync_id": 7}, "sync_id=7"),
+            ({"sql": None}, "sql=None must be the text of one SELECT"),
+            ({"sql": " "}, "sql=' ' must be the text of one SELECT"),
+            ({"sql": ["SELECT 1"]}, "must be the text of one SELECT"),
+            ({"parameters": 7}, "parameters must be a list or a dict of values, not a int"),
+            ({"parameters": "7"}, "parameters must be a list or a dict of values, not a str"),
+            ({"options": ["permanent"]}, "options=['permanent'] must be {name: value}"),
+            ({"options": "permanent"}, "options='permanent' must be {name: value}"),
+            ({"dry_run": "maybe"}, "dry_run='maybe'"),
+            ({"full_refresh": []}, "full_refresh=[]"),
+            ({"allow_empty": 7}, "allow_empty=7"),
+            ({"sync_key": {"external_id": 7}}, "{'external_id': 7} must be {destination identifier: model column}"),
+            ({"sync_key": {"external_id": ["a", "b"]}}, "both names"),
+            ({"sync_key": {"": "id"}}, "both names"),
+            ({"mapping": {7: "plan"}}, "mapping of 7: no name of a field"),
+            ({"mapping": {"home..city": "plan"}}, "mapping of 'home..city': no name of a field"),
+            ({"mapping": {"x": ""}}, "mapping of 'x': '' is no name of a column"),
+            ({"mapping": {"x": "{{ plan }}"}}, "write Template("),
+            ({"mapping": {"x": Column}}, "mapping of 'x': <class"),
         ],
     )
     def test_wrong_use_is_refused_where_it_is_written(self, users: DagOf, settings: dict[str, Any], words: str) -> None:
-        with pytest.raises(ConfigError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        with pytest.raises(ConfigError, match=re.escape(words)):
             users(**settings)
+
+    @pytest.mark.parametrize(
+        ("declare", "words"),
+        [
+            (lambda: Column(None), "Column(None) needs the name of a column"),
+            (lambda: Column(" "), "Column(' ') needs the name of a column"),
+            (lambda: SyncAll(exclude="moved"), "exclude='moved' must be a list of column names"),
+            (lambda: SyncAll(exclude=None), "exclude=None must be a list of column names"),
+            (lambda: SyncAll(exclude=[7]), "exclude=[7] must be a list of column names"),
+            (lambda: SyncAll(normalize=[]), "'snake_case'"),
+            (lambda: SyncAll(prefix=None), "prefix=None must be text"),
+            (lambda: Snapshot(conn_id=7), "conn_id=7 must be a name"),
+            (lambda: Snapshot(schema=""), "schema='' must be a name"),
+        ],
+    )
+    def test_so_are_the_parts_of_it(self, declare: Callable[[], object], words: str) -> None:
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            declare()
+
+    @pytest.mark.parametrize(
+        ("argument", "value"),
+        [("behavior", "update_only"), ("max_rejected", 3), ("max_deletes", "0.5"), ("dry_run", True)],
+    )
+    def test_what_another_task_returns_may_stand_where_a_template_may(
+        self,
+        deployment: Deployment,
+        warehouse: Warehouse,
+        braze: Any,
+        make_dag: DagOf,
+        argument: str,
+        value: object,
+    ) -> None:
+        warehouse.put(1)
+        with make_dag() as dag:
+
+            @task
+            def decide() -> object:
+                return value
+
+            CensusSyncOperator(**{**USERS, argument: decide()})
+
+        run = deployment.run(dag)
+        assert run.states == {"decide": "success", "users": "success"}
+
+    @pytest.mark.parametrize(
+        ("partial", "expanded", "words"),
+        [
+            ({}, {"behavior": ["update_only", "upsert"]}, "behavior 'upsert'"),
+            ({}, {"sync_key": [{"external_id": "id"}, "id"]}, "exactly one"),
+            ({"rate_share": 7}, {"destination_conn_id": ["braze", "braze"]}, "rate_share=7"),
+        ],
+    )
+    def test_what_a_mapped_task_is_given_is_seen_on_the_worker_and_not_tried_again(
+        self,
+        deployment: Deployment,
+        warehouse: Warehouse,
+        braze: Any,
+        make_dag: DagOf,
+        partial: dict[str, Any],
+        expanded: dict[str, Any],
+        words: str,
+    ) -> None:
+        with make_dag() as dag:
+            CensusSyncOperator.partial(
+                **{name: value for name, value in USERS.items() if name not in expanded},
+                **partial,
+                retries=2,
+                retry_delay=dt.timedelta(0),
+            ).expand(**expanded)
+
+        run = deployment.run(dag)
+        assert run.states["users[1]"] == "failed"
+        assert run.tries["users[1]"] == 1
+        assert words in str(run.errors["users[1]"][-1])
 
     def test_runs_of_one_sync_wait_for_each_other(self, users: DagOf) -> None:
         assert users().task_dict["users"].max_active_tis_per_dag == 1
