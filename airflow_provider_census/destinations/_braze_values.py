@@ -8,7 +8,7 @@ Limits: Braze API docs, pages "User attributes object", "Nested custom attribute
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from airflow_provider_census.destinations.base import encoded_size
@@ -17,6 +17,8 @@ from airflow_provider_census.sync.values import Behavior, Operation
 
 PRIMARY = ("external_id", "braze_id", "user_alias")
 """The identifiers of which an object may carry one."""
+
+REPLACE = "options={'replace': True}"
 
 _TEXT = 255  # characters of a name or a string
 _EXTERNAL_ID_BYTES = 987
@@ -86,11 +88,25 @@ def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "properties is not an object"
 
 
-def item_problems(operation: Operation, catalogs: Mapping[str, frozenset[str]] | None) -> Iterator[str]:
+def emptied(fields: Iterable[str], catalog: Set[str]) -> list[str]:
+    """Return what an item of these fields would lose in a catalog: an upsert replaces it whole."""
+    return sorted(catalog - {"id", *fields})
+
+
+def emptied_in_all(fields: Set[str], catalogs: Mapping[str, frozenset[str]]) -> list[str]:
+    """Return what items would lose in the catalog they fit best, nothing if one of those they may be for fits."""
+    lost = [emptied(fields, catalog) for catalog in catalogs.values() if fields <= catalog]
+    return min(lost, key=len, default=[])
+
+
+def item_problems(
+    operation: Operation, catalogs: Mapping[str, frozenset[str]] | None, *, replace: bool
+) -> Iterator[str]:
     """
     Yield what is wrong with a catalog item.
 
     :param catalogs: the fields of each catalog; None where the key may not read them.
+    :param replace: whether an upsert may empty fields.
     """
     fields = operation.record.fields
     catalog = fields.get("catalog_name")
@@ -107,6 +123,10 @@ def item_problems(operation: Operation, catalogs: Mapping[str, frozenset[str]] |
         if catalogs is not None and name not in catalogs.get(str(catalog), ()):
             yield f"catalog {catalog!r} has no field {name!r}"
         yield from _item_value_problems(operation.behavior, name, value)
+    if operation.behavior is Behavior.UPDATE_OR_CREATE and not replace and catalogs is not None:
+        lost = emptied(fields, catalogs.get(str(catalog), frozenset()))
+        if lost:
+            yield f"Braze replaces items whole, and {', '.join(lost)} would be empty; fill them, or say {REPLACE}"
 
 
 def _identifier_problems(identifier: str, value: str) -> Iterator[str]:

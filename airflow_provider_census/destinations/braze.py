@@ -11,7 +11,9 @@ update_only: Braze counts an update of an unknown user as processed. So each bat
 Braze allows: 12,500 or 250 users a minute. The key needs the permission ``users.export.ids``. A user created moments
 ago may not be found yet. Catalog items have no such look-up: an update of an unknown item is accepted and lost.
 
-Nested attributes are replaced whole; map ``_merge_objects`` to ``Constant(True)`` to merge them.
+Nested attributes are replaced whole; map ``_merge_objects`` to ``Constant(True)`` to merge them. So are catalog items
+by update_or_create and mirror: what a row does not fill is emptied. Where the key may read the catalogs
+(``catalogs.get``), that is refused without ``options={"replace": True}``; update_only edits.
 Sources: Braze API docs, pages named at each fact; answers as measured by github.com/leemour/braze-cli.
 """
 
@@ -76,6 +78,7 @@ class Braze(Destination):
             behaviors=(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE, Behavior.MIRROR),
             identifiers=(Identifier("id"),),
             required=("catalog_name",),
+            options=("replace",),
         ),
     )
     # Page "API limits". Plans by monthly active users have hourly limits instead, which only the headers tell.
@@ -102,6 +105,9 @@ class Braze(Destination):
         steps = self.options.get("prioritization", ())
         self._prioritization = [steps] if isinstance(steps, str) else list(steps)
         self._catalogs: dict[str, frozenset[str]] | None = None
+        self._replace = self.options.get("replace", False)
+        if not isinstance(self._replace, bool):
+            raise ConfigError("options['replace'] must be True or False")
         if self.identifier.name == "user_alias" and not self._alias_label:
             raise ConfigError("identifier 'user_alias' needs options={'alias_label': …}; the sync key is its name")
         for step in self._prioritization:
@@ -165,7 +171,7 @@ class Braze(Destination):
             case "user":
                 problems = values.user_problems(self.identifier.name, operation)
             case "catalog_item":
-                problems = values.item_problems(operation, self._catalogs)
+                problems = values.item_problems(operation, self._catalogs, replace=self._replace)
             case kind:
                 problems = values.occurrence_problems(kind, values.occurrence(operation.record.fields))
         return next(problems, None)
@@ -241,8 +247,15 @@ class Braze(Destination):
         if self._catalogs is None:
             return
         known = frozenset[str]().union(*self._catalogs.values())
-        for field in {path.partition(".")[0] for path in fields} - known - {"catalog_name"}:
+        mapped = {path.partition(".")[0] for path in fields} - {"catalog_name"}
+        for field in mapped - known:
             raise ConfigError.unknown("field", field, sorted(known - {"id"}), where="in any catalog of the workspace")
+        replaces = self.behavior in (Behavior.UPDATE_OR_CREATE, Behavior.MIRROR)
+        if replaces and not self._replace and (lost := values.emptied_in_all(mapped, self._catalogs)):
+            raise ConfigError(
+                f"Braze replaces items whole, and the mapping leaves {', '.join(lost)} empty in them; map them too, "
+                f"use {Behavior.UPDATE_ONLY}, or say {values.REPLACE}"
+            )
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
         """Carry out one lane."""

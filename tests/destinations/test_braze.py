@@ -653,7 +653,7 @@ def test_an_answer_without_success_accepts_no_item() -> None:
 
 
 def test_fields_no_catalog_has_are_found_before_the_first_row(client: Client) -> None:
-    destination = Braze("catalog_item", UPSERT)
+    destination = Braze("catalog_item", UPDATE)
     client.run(destination.prepare(["catalog_name", "price", "details.size"]))
     with pytest.raises(ConfigError, match=r"'colour'.*'price'"):
         client.run(destination.prepare(["catalog_name", "colour"]))
@@ -666,6 +666,32 @@ def test_rows_for_a_catalog_without_them_are_invalid(client: Client, braze: Braz
     assert destination.check(operation(UPSERT, "1", catalog_name="shops", city="Oslo")) is None
     assert destination.check(item(UPSERT, "1", city="Oslo")) == "catalog 'products' has no field 'city'"
     assert destination.check(operation(UPSERT, "1", catalog_name="none")) == "there is no catalog 'none'"
+
+
+@pytest.mark.parametrize("behavior", [UPSERT, Behavior.MIRROR])
+def test_a_mapping_that_would_empty_fields_of_items_is_refused(
+    client: Client, braze: BrazeSandbox, behavior: Behavior
+) -> None:
+    braze.catalogs.create("shops", city="string", zip="string")
+    with pytest.raises(ConfigError, match=r"leaves zip empty.*update_only.*'replace': True"):
+        client.run(Braze("catalog_item", behavior).prepare(["catalog_name", "city"]))
+    client.run(Braze("catalog_item", behavior).prepare(["catalog_name", "city", "zip"]))
+    client.run(Braze("catalog_item", behavior, options={"replace": True}).prepare(["catalog_name", "city"]))
+    client.run(Braze("catalog_item", UPDATE).prepare(["catalog_name", "city"]))
+
+
+def test_a_row_that_would_empty_fields_of_its_item_is_invalid(client: Client, braze: BrazeSandbox) -> None:
+    braze.catalogs.create("shops", city="string", zip="string")
+    braze.catalogs.create("towns", city="string")
+    # Of the second catalog nothing is left out; and a column with null="skip" leaves out what is NULL.
+    town = {"catalog_name": "towns", "city": "Oslo"}
+    shop = {"catalog_name": "shops", "city": "Oslo"}
+    destination = Braze("catalog_item", UPSERT)
+    client.run(destination.prepare(["catalog_name", "city"]))
+    assert destination.check(operation(UPSERT, "1", **town)) is None
+    assert "zip would be empty" in str(destination.check(operation(UPSERT, "1", **shop)))
+    assert destination.check(operation(UPSERT, "1", **shop, zip=None)) is None
+    assert destination.check(operation(DELETE, "1", **shop)) is None
 
 
 def test_a_key_that_may_not_list_catalogs_can_still_write_items(client: Client, braze: BrazeSandbox) -> None:

@@ -63,6 +63,7 @@ class TestBrazeContract(DestinationContract):
             poison={"in_stock": "maybe"},
             words="not of the type",
             invalid={"name": "x" * 5001},
+            options={"replace": True},
             tells_absence=False,
         ),
     )
