@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_census.destinations._clevertap_records import WHO
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.base import Refused
 from airflow_provider_census.sync.values import Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, Response, array
 
 Results = list[RowResult | None]
 
+_THEIR_FAULT = 555  # page "Errors": miscellaneous server error, the one code of a record that is worth another try
 _NUMBER = re.compile(r"\s*Skipped record number\s*:\s*(\d+)\s*$")
 
 
@@ -30,10 +31,12 @@ def upload(records: Sequence[Json], outcome: Outcome, *, idempotent: bool) -> Ex
     answer = read(response)
     unprocessed = answer.get("unprocessed")
     entries = unprocessed if isinstance(unprocessed, list) else []
-    if not response.ok or (answer.get("status") == "fail" and not entries):
+    # With something processed, a second request could do it twice.
+    if not response.ok or (answer.get("status") == "fail" and not entries and not answer.get("processed")):
         raise Refused(words(response), status=response.status)
     refused = _refused(entries, records, response.status)
-    told = len(refused) == len(entries) and answer.get("processed") == len(records) - len(refused)
+    accounted = len(refused) == len(entries) and answer.get("processed") == len(records) - len(refused)
+    told = accounted and answer.get("status") in ("success", "partial")
     accepted = RowResult(outcome, status=response.status) if told else None
     return [refused.get(at, accepted) for at in range(len(records))]
 
@@ -71,7 +74,8 @@ def _refused(entries: Sequence[Any], records: Sequence[Json], status: int) -> di
     for entry in entries:
         at = _position(entry, records) if isinstance(entry, dict) else None
         if at is not None:
-            refused[at] = rejected(_words(entry), status)
+            passing = entry.get("code") == _THEIR_FAULT
+            refused[at] = RowResult(Outcome.REJECTED, _words(entry), status, passing=passing)
     return refused
 
 

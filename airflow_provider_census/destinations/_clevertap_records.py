@@ -130,10 +130,16 @@ def _properties(data: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, value in data.items():
         if isinstance(value, Mapping):
-            value = {key: part for key, part in value.items() if part is not None} or None
+            value = _without_nulls(value) or None
+        elif isinstance(value, list):
+            value = [_without_nulls(item) if isinstance(item, Mapping) else item for item in value]
         if value is not None:
             kept[name] = value
     return kept
+
+
+def _without_nulls(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in value.items() if part is not None}
 
 
 def _ts_problems(ts: Any) -> Iterator[str]:

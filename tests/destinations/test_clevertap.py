@@ -431,6 +431,12 @@ def test_a_purchase_has_items(client: Client, clevertap: CleverTapSandbox) -> No
     assert clevertap.events[0]["evtData"]["Items"] == items
 
 
+def test_nulls_are_sent_nowhere() -> None:
+    items = [{"Category": "books", "Quantity": None}, {"Category": None}]
+    charged = event(evtName="Charged", evtData={"Amount": None, "Items": items})
+    assert CleverTap("event", SEND).payload(charged)["evtData"] == {"Items": [{"Category": "books"}, {}]}
+
+
 def test_an_event_without_a_name_or_a_user_cannot_be_mapped() -> None:
     destination = CleverTap("event", SEND)
     with pytest.raises(ConfigError, match="evtName"):
@@ -499,6 +505,9 @@ TWO = [profile("13", Email="a@b.cz", Phone="+35922333232"), profile("x", Email="
         {"status": "success", "processed": 1, "unprocessed": []},
         {"status": "success", "processed": 3, "unprocessed": []},
         {"status": "success"},
+        {"status": "fail", "processed": 2, "unprocessed": []},
+        {"status": "fail", "processed": 1, "unprocessed": []},
+        {"processed": 2, "unprocessed": []},
         {"status": "partial", "processed": 2, "unprocessed": [skipped(2)]},
         {"status": "partial", "processed": 1, "unprocessed": [skipped(9)]},
         {"status": "partial", "processed": 1, "unprocessed": ["?"]},
@@ -522,6 +531,12 @@ def test_without_a_number_the_identifier_tells_the_record() -> None:
     results = converse(CleverTap("profile", UPSERT), TWO, answer(body))
     assert outcomes(results) == [Outcome.REJECTED, Outcome.UPSERTED]
     assert results[0].reason == "555: Profile data is incorrect. Email is not valid."
+
+
+def test_only_an_error_of_the_server_is_worth_another_try() -> None:
+    body = {"status": "fail", "processed": 0, "unprocessed": [skipped(1, code=555), skipped(2)]}
+    results = converse(CleverTap("profile", UPSERT), TWO, answer(body))
+    assert [result.passing for result in results] == [True, False]
 
 
 def test_without_a_number_two_events_of_one_user_are_not_guessed_at() -> None:
