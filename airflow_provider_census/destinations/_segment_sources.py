@@ -32,7 +32,7 @@ def confirm(source: str) -> Exchange[str]:
     :raises ConfigError: its source is disabled.
     """
     workspace = (yield from _ask("/")).get("workspace", {}).get("name")
-    hidden, cursor = 0, ""
+    hidden, cursor, read = 0, "", {""}
     while True:
         page = yield from _ask(
             "/sources", {"pagination[count]": _PAGE} | ({"pagination[cursor]": cursor} if cursor else {})
@@ -45,6 +45,9 @@ def confirm(source: str) -> Exchange[str]:
         cursor = (page.get("pagination") or {}).get("next") or ""
         if not cursor:
             break
+        if cursor in read:
+            raise Unanswered(f"{AT}: the pages of GET /sources lead back to one that was read")
+        read.add(cursor)
     if hidden:
         # Keys are left out for a token that may not see them; the list is then empty, as if there were none.
         return (

@@ -101,7 +101,11 @@ def look(request: Request, promised: str) -> Exchange[Answer]:
 
 
 def is_replayed(response: Response) -> bool:
-    """Return whether this is the recorded answer to an earlier request with the same idempotency key."""
+    """
+    Return whether this is the recorded answer to an earlier request with the same idempotency key.
+
+    That there is a header which says so is documented; its name is unverified.
+    """
     return response.headers.get("idempotent-replayed") == "true"
 
 

@@ -118,7 +118,9 @@ class Mailchimp(Destination):
         paths = {"/ping": "health_status", "/": "account_name", "/lists": "lists"}
         found: dict[str, Any] = {}
         for path, promised in paths.items():
-            answer = yield from look(Request(method="GET", path=path), promised)
+            # Ten without it; no other of these paths counts.
+            query = {"count": "1000"} if path == "/lists" else None
+            answer = yield from look(Request(method="GET", path=path, query=query), promised)
             if not answer.ok:
                 raise ConfigError(f"GET {path}: {answer.words}")
             found |= answer.body

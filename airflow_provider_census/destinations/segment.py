@@ -147,7 +147,11 @@ class Segment(Destination):
 
     @classmethod
     def test(cls) -> Exchange[str]:
-        """Find the source of the write key; without a workspace token only see that Segment answers."""
+        """
+        Find the source of the write key; without a workspace token only see that Segment answers.
+
+        That it answers an empty batch with a 200 is unverified.
+        """
         if cls.confirms:
             return (yield from sources.confirm(cls.source))
         response = yield Request(method="POST", path="/batch", json={"batch": []})

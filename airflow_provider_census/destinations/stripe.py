@@ -4,6 +4,9 @@ Stripe: customers.
 One customer a request; look-up, then write. By e-mail the look-up is one list per customer, by metadata one search for
 ten of them, by id there is none. Nothing is ever deleted.
 
+Stripe grants an account 500 reads for each of its transactions in 30 days, and 10,000 a month at the least. Look-ups
+are reads: a small account should send what changed, by ``id`` or ``metadata.<key>``, and not all customers by e-mail.
+
 Sources: docs.stripe.com/api/customers, docs.stripe.com/rate-limits, docs.stripe.com/keys; github stripe/openapi.
 """
 

@@ -50,7 +50,7 @@ class Zapier(Destination):
         """Return the hook; ``host`` replaces its scheme and host."""
         url = secret(credentials, "Catch Hook URL")
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or parts.query or not _HOOK.fullmatch(parts.path):
+        if parts.scheme != "https" or parts.query or not _HOOK.fullmatch(parts.path):
             raise ConfigError(
                 "the password of the connection is no Catch Hook URL; copy it from the trigger of the Zap"
             )

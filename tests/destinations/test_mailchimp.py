@@ -687,6 +687,11 @@ class TestConnection:
         found = client.run(Mailchimp.test())
         assert found == f"account 'Sandbox', audiences: 'Newsletter' ({AUDIENCE}), 'Customers' (f6e7d8c9b0)"
 
+    def test_all_audiences_are_named_not_only_the_first_ten(self, client, api):
+        for n in range(12):
+            api.add_audience(f"f6e7d8c9{n}", f"List {n}")
+        assert "'List 11' (f6e7d8c911)" in client.run(Mailchimp.test())
+
     def test_a_wrong_key_is_an_auth_error(self, connect):
         with pytest.raises(AuthError, match="API Key Invalid"):
             connect("0123-us21").run(Mailchimp.test())

@@ -493,6 +493,13 @@ class TestConnection:
             api.add_source(f"source {n}", f"key-{n}")
         assert "'source 3'" in connect("key-3").test()
 
+    def test_pages_that_go_in_circles_come_to_an_end_and_prove_nothing(self, door: Door, sandbox: Sandbox) -> None:
+        page = {"data": {"sources": [], "pagination": {"current": "a", "next": "a"}}}
+        sandbox.inject(Fault(api="segment", path="/sources", status=200, body=page, times=9))
+        with pytest.raises(Unanswered, match="lead back"):
+            door.test()
+        assert len(sandbox.calls("segment", path="/sources")) == 2
+
     def test_a_key_of_no_source_is_refused_by_the_test(self, connect: Callable[..., Door]) -> None:
         with pytest.raises(AuthError, match="no source of workspace 'Acme' has this write key"):
             connect("another-key").test()

@@ -93,6 +93,7 @@ def test_every_form_of_a_hook_is_taken(path: str) -> None:
         "https://hooks.zapier.com/hooks/catch/1/a/?x=1",
         "https://zapier.com/app/zaps",
         "ftp://hooks.zapier.com/hooks/catch/1/a/",
+        "http://hooks.zapier.com/hooks/catch/1/a/",
     ],
 )
 def test_a_password_that_is_no_hook_is_refused_without_showing_it(password: str) -> None:
