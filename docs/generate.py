@@ -28,6 +28,9 @@ What an answer means, unless a destination says otherwise: 401 and 403 stop the 
 again for every request, 500, 502, 504 and a lost answer only where sending twice is harmless (else the row is
 `uncertain`), another 4xx about the records makes them `rejected` with the API's own words, and a batch refused as a
 whole is halved until the record at fault is alone. A redirect or an invalid certificate means that the host is wrong.
+
+Where present values can be read, ``Snapshot(baseline="adopt")`` can compare with them and ``set="if_empty"`` leave them
+alone. Objects without that line cannot be looked up.
 """
 
 
@@ -103,10 +106,18 @@ def _object(kind: ObjectType) -> str:
         ("identifiers (first = default)", ", ".join(f"`{i.name}`" for i in kind.identifiers)),
         ("fields", ", ".join(f"`{f}`" for f in kind.fields)),
         ("required", ", ".join(r if " or " in r else f"`{r}`" for r in required)),
+        ("present values can be read of", _fetched(kind)),
         ("options", ", ".join(f"`{o}`" for o in (*kind.options, *Destination.common_options))),
     ]
     table = "\n".join(f"| {what} | {value} |" for what, value in rows if value)
     return f"| `{kind.name}` | |\n|---|---|\n{table}\n"
+
+
+def _fetched(kind: ObjectType) -> str:
+    left = [f"`{field}`" for field in kind.fields if field not in kind.fetched]
+    if not kind.fetched:
+        return ""
+    return "all fields" + (f" but {', '.join(left)}" if left else "")
 
 
 if __name__ == "__main__":

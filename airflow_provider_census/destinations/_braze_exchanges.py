@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.errors import AuthError, Unanswered, Unavailable
-from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
+from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, Response
 from airflow_provider_census.transport.message import array as joined
 from airflow_provider_census.transport.verdict import retry_after
@@ -64,9 +64,14 @@ def track(array: str, objects: Sequence[Json], behavior: Behavior, *, idempotent
     return [rejected(refused[i], response.status) if i in refused else accepted for i in range(len(objects))]
 
 
-def update(identifier: str, who: Sequence[Any], objects: Sequence[Json], *, idempotent: bool) -> Exchange[Results]:
+def update(
+    identifier: str, operations: Sequence[Operation], who: Sequence[Any], objects: Sequence[Json], *, idempotent: bool
+) -> Exchange[Results]:
     """Write attributes of the users that exist: Braze would count the others as processed."""
-    exists = yield from look_up(identifier, who)
+    if all(operation.held is not None for operation in operations):
+        exists: list[bool | None] = [operation.held.fields is not None for operation in operations if operation.held]
+    else:
+        exists = yield from look_up(identifier, who)
     present = [item for item, there in zip(objects, exists, strict=True) if there]
     tracked: Results = []
     if present:
@@ -135,23 +140,28 @@ def read_catalogs() -> Exchange[dict[str, frozenset[str]] | None]:
 def look_up(identifier: str, who: Sequence[Any]) -> Exchange[list[bool | None]]:
     """Return for each user whether there is one, None where the answer does not say."""
     if identifier == "external_id":
-        body = yield from _export({"external_ids": who, "fields_to_export": ["external_id"]})
+        body = yield from export({"external_ids": who, "fields_to_export": ["external_id"]})
         known = dict.fromkeys(body.get("invalid_user_ids") or (), False)
         known |= {user.get("external_id"): True for user in body["users"]}
         return [known.get(id) for id in who]
     if identifier == "user_alias":
         # Whether invalid_user_ids lists aliases too is unverified.
-        body = yield from _export({"user_aliases": who, "fields_to_export": ["user_aliases"]})
+        body = yield from export({"user_aliases": who, "fields_to_export": ["user_aliases"]})
         aliases = [alias for user in body["users"] for alias in user.get("user_aliases") or ()]
         return [alias in aliases for alias in who]
     exists: list[bool | None] = []
     for id in who:
-        body = yield from _export({ONE_BY_ONE[identifier]: id, "fields_to_export": ["braze_id"]})
+        body = yield from export({ONE_BY_ONE[identifier]: id, "fields_to_export": ["braze_id"]})
         exists.append(bool(body["users"]))
     return exists
 
 
-def _export(question: dict[str, Any]) -> Exchange[dict[str, Any]]:
+def export(question: dict[str, Any]) -> Exchange[dict[str, Any]]:
+    """
+    Exchange that asks for profiles.
+
+    :raises AuthError: the key lacks the permission.
+    """
     response = yield Request(method="POST", path="/users/export/ids", json=question, limit="users_export")
     permit(response, "users.export.ids")
     body = _body(response)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _ABSENT = RowResult(Outcome.SKIPPED, "no such company")
@@ -17,10 +17,13 @@ def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowR
     if operation.behavior is Behavior.UPDATE_OR_CREATE:
         answer = yield from ask(Request(method="POST", path="/companies", json=payload))
         return RowResult(Outcome.UPSERTED) if answer.ok else answer.rejected()
-    found = yield from _look_up(operation.record.id)
+    found = operation.found
     if found is None:
+        company = yield from _look_up(operation.record.id)
+        found = [company["id"]] if company else []
+    if not found:
         return _ABSENT
-    path = f"/companies/{quote(found, safe='')}"
+    path = f"/companies/{quote(found[0], safe='')}"
     if operation.behavior is Behavior.DELETE:
         answer, lost = yield from ask_once(Request(method="DELETE", path=path))
         return _result(answer, Outcome.DELETED, again=lost)
@@ -30,15 +33,23 @@ def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowR
     return _result(answer, Outcome.UPDATED)
 
 
-def _look_up(company_id: str) -> Exchange[str | None]:
+def fetch_company(company_id: str) -> Exchange[Held]:
+    """Exchange that returns what is there."""
+    company = yield from _look_up(company_id)
+    if company is None:
+        return Held(None)
+    return Held({**company, "plan": (company.get("plan") or {}).get("name")}, company["id"])
+
+
+def _look_up(company_id: str) -> Exchange[dict[str, Any] | None]:
     answer = yield from ask(Request(method="GET", path="/companies", query={"company_id": company_id}), "type")
     if answer.absent:
         return None
     if not answer.ok:
         raise answer.refused_look_up()
     # The description shows a list; connectors read one object from it (github rudderlabs/rudder-transformer).
-    companies = answer.body["data"] if answer.body["type"] == "list" else [answer.body]
-    return next((c["id"] for c in companies if c.get("company_id") == company_id), None)
+    companies: list[dict[str, Any]] = answer.body["data"] if answer.body["type"] == "list" else [dict(answer.body)]
+    return next((c for c in companies if c.get("company_id") == company_id), None)
 
 
 def _result(answer: Answer, outcome: Outcome, *, again: bool = False) -> RowResult:

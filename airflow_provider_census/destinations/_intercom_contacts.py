@@ -18,9 +18,10 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once, contact_path, read
-from airflow_provider_census.destinations.base import Identifier, rejected
+from airflow_provider_census.destinations.base import OVERTAKEN, Identifier, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.comparison import due
+from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 #: Values in one look-up. A group of filters holds 15 (docs "Search contacts"); IN is called a shortcut for OR there.
@@ -32,6 +33,11 @@ _ABSENT = RowResult(Outcome.SKIPPED, "no such contact")
 _NAMED = 5  # ids named in a rejection as ambiguous
 
 Contact = Mapping[str, Any]
+
+
+def shown(contact: Contact) -> dict[str, Any]:
+    """Return the fields of a contact as they are written."""
+    return {**contact, "avatar": (contact.get("avatar") or {}).get("image_url")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,9 @@ class Contacts:
 
     def send(self, batch: Sequence[Operation], payloads: Sequence[dict[str, Any]]) -> Exchange[Sequence[RowResult]]:
         """Carry out operations of one behavior."""
-        found = yield from self._look_up([operation.record.id for operation in batch])
+        found = {operation.record.id: operation.found for operation in batch if operation.found is not None}
+        left = [operation.record.id for operation in batch if operation.record.id not in found]
+        found |= (yield from self._look_up(left)) if left else {}
         results: list[RowResult] = []
         for operation, payload in zip(batch, payloads, strict=True):
             try:
@@ -78,41 +86,61 @@ class Contacts:
 
     def _look_up(self, values: Sequence[str]) -> Exchange[dict[str, list[str]]]:
         """Exchange that returns the ids of the contacts for each value."""
+        if self.identifier.name == "id" and self.role is None:
+            return {value: [value] for value in values}
         if self.searches:
-            return (yield from self._search(values))
-        found = {}
-        for value in values:
+            contacts = yield from self._search(values)
+        else:
+            contacts = {}
             find = self._by_id if self.identifier.name == "id" else self._by_external_id
-            found[value] = yield from find(value)
-        return found
+            for value in values:
+                contacts[value] = yield from find(value)
+        return {value: [contact["id"] for contact in found] for value, found in contacts.items()}
 
-    def _by_id(self, value: str) -> Exchange[list[str]]:
-        if self.role is None:
-            return [value]
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[list[Held | str]]:
+        """Exchange that returns what is there; as search has it, which is late, where that is all that is compared."""
+        contacts = {} if self.identifier.name == "id" else (yield from self._search([o.record.id for o in operations]))
+        answers: list[Held | str] = []
+        for operation in operations:
+            found = contacts.get(operation.record.id, [])
+            if self.identifier.name == "id" or (operation.if_empty and len(found) == 1):
+                found = yield from self._by_id(found[0]["id"] if found else operation.record.id)
+            elif not found and not self.searches:
+                found = yield from self._user(operation.record.id)
+            if len(found) > 1:
+                answers.append(self._ambiguous([contact["id"] for contact in found]))
+            else:
+                answers.append(Held(shown(found[0]), found[0]["id"]) if found else Held(None))
+        return answers
+
+    def _by_id(self, value: str) -> Exchange[list[Contact]]:
         answer = yield from ask(Request(method="GET", path=contact_path(value)))
         return self._only(answer)
 
-    def _by_external_id(self, value: str) -> Exchange[list[str]]:
-        # Unlike search, not said to be late; it knows users only.
-        path = f"/contacts/find_by_external_id/{quote(value, safe='')}"
-        found = self._only((yield from ask(Request(method="GET", path=path))))
+    def _by_external_id(self, value: str) -> Exchange[list[Contact]]:
+        found = yield from self._user(value)
         if not found and self.role is None:
             return (yield from self._search([value]))[value]
         return found
 
-    def _only(self, answer: Answer) -> list[str]:
+    def _user(self, external_id: str) -> Exchange[list[Contact]]:
+        # Unlike search, not said to be late; it knows users only.
+        path = f"/contacts/find_by_external_id/{quote(external_id, safe='')}"
+        return self._only((yield from ask(Request(method="GET", path=path))))
+
+    def _only(self, answer: Answer) -> list[Contact]:
         if answer.absent:
             return []
         if not answer.ok:
             raise answer.refused_look_up()
-        return [answer.body["id"]] if self.role in (None, answer.body.get("role")) else []
+        return [answer.body] if self.role in (None, answer.body.get("role")) else []
 
-    def _search(self, values: Sequence[str]) -> Exchange[dict[str, list[str]]]:
+    def _search(self, values: Sequence[str]) -> Exchange[dict[str, list[Contact]]]:
         query: dict[str, Any] = {"field": self.identifier.name, "operator": "IN", "value": list(values)}
         if self.role:
             of_role = {"field": "role", "operator": "=", "value": self.role}
             query = {"operator": "AND", "value": [of_role, query]}
-        found: dict[str, list[str]] = {value: [] for value in values}
+        found: dict[str, list[Contact]] = {value: [] for value in values}
         pagination: dict[str, Any] = {"per_page": _PAGE}
         while True:
             body = {"query": query, "pagination": pagination}
@@ -120,7 +148,7 @@ class Contacts:
             if not answer.ok:
                 raise answer.refused_look_up()
             for contact in answer.body["data"]:
-                found.get(self._value(contact), []).append(contact["id"])
+                found.get(self._value(contact), []).append(contact)
             following = (answer.body.get("pages") or {}).get("next")
             if not following:
                 return found
@@ -129,12 +157,17 @@ class Contacts:
     def _value(self, contact: Contact) -> str:
         return self.identifier.normalise(contact.get(self.identifier.name) or "")
 
+    def _ambiguous(self, ids: Sequence[str]) -> str:
+        named = ", ".join(ids[:_NAMED]) + (" …" if len(ids) > _NAMED else "")
+        return f"ambiguous: {len(ids)} contacts have this {self.identifier.name} (ids {named})"
+
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def _carry_out(self, operation: Operation, payload: dict[str, Any], found: list[str]) -> Exchange[RowResult]:
         if len(found) > 1:
-            named = ", ".join(found[:_NAMED]) + (" …" if len(found) > _NAMED else "")
-            return rejected(f"ambiguous: {len(found)} contacts have this {self.identifier.name} (ids {named})")
+            return rejected(self._ambiguous(found))
+        if found and operation.overtaken(there=True):
+            return rejected(OVERTAKEN)
         match operation.behavior:
             case Behavior.DELETE:
                 return (yield from self._delete(found[0])) if found else _ABSENT
@@ -170,6 +203,8 @@ class Contacts:
     def _create(self, operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:
         if self.identifier.name == "id":
             return rejected("no such contact, and Intercom chooses the ids of new ones itself")
+        if operation.overtaken(there=False):
+            return rejected(OVERTAKEN)
         request = Request(method="POST", path="/contacts", json=payload)
         lost = False
         if not self.makes_lead(operation):
@@ -211,7 +246,7 @@ class Contacts:
             return conflict.rejected()
         if operation.behavior is Behavior.CREATE_ONLY:
             return RowResult(Outcome.CREATED) if lost else RowResult(Outcome.SKIPPED, "the contact exists")
-        updated = yield from self._update(other[1], payload)
+        updated = yield from self._update(other[1], due(payload, operation.if_empty, shown(holder.body)))
         if updated is None or updated.outcome is not Outcome.UPDATED:
             return updated or conflict.rejected()
         # The look-up found nothing, then an answer was lost: the conflict is with our own contact.

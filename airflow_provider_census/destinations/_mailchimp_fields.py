@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_census.sync.comparison import is_empty, same
 from airflow_provider_census.sync.conversion import key_text
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
@@ -69,6 +70,18 @@ class MergeField:
         if self.choices and text not in self.choices:
             raise ValueError(f"is none of the choices of the field: {', '.join(self.choices)}")
         return text
+
+    def shows(self, held: Any, wanted: Any) -> bool:
+        """Return whether ``held`` is what a member shows to whom ``wanted`` was given; False where that is not sure."""
+        try:
+            value = self.value(wanted)
+        except ValueError:
+            return False
+        if is_empty(value) or is_empty(held) or isinstance(value, dict):
+            return same(value, held)
+        if self.type == "number":
+            return _NUMBER.fullmatch(str(held)) is not None and float(value) == float(held)
+        return str(value) == str(held)
 
 
 def problems(fields: Mapping[str, Any]) -> Iterator[str]:

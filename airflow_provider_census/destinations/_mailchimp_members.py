@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_census.destinations._mailchimp_answers import Answer, ask, ask_once, explain, look
 from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.values import Held, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _ABSENT = RowResult(Outcome.SKIPPED, "no such member")
@@ -74,11 +74,11 @@ class Members:
 
     # --- one -------------------------------------------------------------------------------------------------------
 
-    def upsert(self, email: str, payload: Payload, tags: Tags) -> Exchange[RowResult]:
-        """Exchange that updates a member, or makes one."""
+    def upsert(self, email: str, payload: Payload, tags: Tags, held: Held | None) -> Exchange[RowResult]:
+        """Exchange that updates a member, or makes one; ``held`` is what was found before."""
         status, outcome = payload.get("status"), Outcome.UPSERTED
         if status and not self.unarchive:
-            known = yield from self._status(email)
+            known = yield from self._status(email, held)
             if known == "archived":
                 return _ARCHIVED
             outcome = Outcome.UPDATED if known else Outcome.CREATED
@@ -93,11 +93,11 @@ class Members:
             )
         return (yield from self._finish(email, answer, tags, RowResult(outcome), status))
 
-    def update(self, email: str, payload: Payload, tags: Tags) -> Exchange[RowResult]:
-        """Exchange that updates a member if there is one."""
+    def update(self, email: str, payload: Payload, tags: Tags, held: Held | None) -> Exchange[RowResult]:
+        """Exchange that updates a member if there is one; ``held`` is what was found before."""
         status = payload.get("status")
         if status and not self.unarchive:
-            known = yield from self._status(email)
+            known = yield from self._status(email, held)
             if known in (None, "archived"):
                 return _ARCHIVED if known else _ABSENT
         answer = yield from ask(self._write("PATCH", self.path(email), payload), "email_address")
@@ -132,15 +132,20 @@ class Members:
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
-    def _status(self, email: str) -> Exchange[str | None]:
+    def _status(self, email: str, held: Held | None) -> Exchange[str | None]:
         """Exchange that returns the status of a member, None if there is none."""
-        request = Request(method="GET", path=self.path(email), query={"fields": "status"})
+        held = held or (yield from self.fetch(email, ("status",)))
+        return None if held.fields is None else str(held.fields["status"])
+
+    def fetch(self, email: str, fields: Sequence[str]) -> Exchange[Held]:
+        """Exchange that returns what is there; ``status`` must be one of ``fields``."""
+        request = Request(method="GET", path=self.path(email), query={"fields": ",".join(fields)})
         answer = yield from look(request, "status")
         if answer.absent:
-            return None
+            return Held(None)
         if not answer.ok:
             raise Unavailable(f"the look-up was refused: {answer.words}", status=answer.status)
-        return str(answer.body["status"])
+        return Held(answer.body)
 
     def _finish(
         self, email: str, answer: Answer, tags: Tags, result: RowResult, status: str | None
@@ -151,7 +156,7 @@ class Members:
         kept = _kept(answer.body, status)
         if kept:
             return kept
-        missing = _missing(tags, answer.body)
+        missing = missing_tags(tags, answer.body)
         if missing:
             body = {"tags": missing, "is_syncing": self.is_syncing}
             tagged = yield from ask(Request(method="POST", path=self.path(email, "/tags"), json=body), None)
@@ -214,7 +219,7 @@ def _kept(member: Member, status: str | None) -> RowResult | None:
     return rejected(f"Mailchimp kept the status {has!r}; the other fields may have been written")
 
 
-def _missing(tags: Tags, member: Member) -> list[Mapping[str, str]]:
+def missing_tags(tags: Tags, member: Member) -> list[Mapping[str, str]]:
     """Return the tags that are not yet as they should be; an answer shows 50 at the most."""
     shown = member.get("tags") or []
     if member.get("tags_count", 0) != len(shown):

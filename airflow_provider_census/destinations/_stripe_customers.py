@@ -32,9 +32,9 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._stripe_answers import Answer, ask, look
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.base import OVERTAKEN, Refused, rejected
 from airflow_provider_census.errors import CensusError, Unanswered, Unavailable
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 #: Clauses in one search query (docs "Search query language").
@@ -47,6 +47,8 @@ _OVERLAP_S = 60  # of listings, for clocks that differ and requests under way
 _MAX_REMEMBERED = 200_000  # what can be created in two hours at the published rate
 _REFUSED = range(400, 429)  # one request, by whomever; the next one may fare better
 _ABSENT = RowResult(Outcome.SKIPPED, "no such customer")
+
+Customer = Mapping[str, Any]
 
 
 class Customers:
@@ -80,7 +82,9 @@ class Customers:
 
     def send(self, batch: Sequence[Operation], forms: Sequence[Mapping[str, str]]) -> Exchange[Sequence[RowResult]]:
         """Carry out operations."""
-        found = yield from self._look_up([operation.record.id for operation in batch])
+        found: dict[str, Iterable[str]] = {o.record.id: o.found for o in batch if o.found is not None}
+        left = [operation.record.id for operation in batch if operation.record.id not in found]
+        found |= (yield from self._look_up(left)) if left else {}
         results: list[RowResult] = []
         for operation, form in zip(batch, forms, strict=True):
             try:
@@ -106,14 +110,37 @@ class Customers:
         if self.searches:
             return (yield from self._search(values))
         (value,) = values
-        return {value: (yield from self._with_email(value))}
+        return {value: [customer["id"] for customer in (yield from self._with_email(value))]}
 
-    def _with_email(self, email: str) -> Exchange[list[str]]:
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[list[Held | str]]:
+        """
+        Exchange that returns what is there.
+
+        What search finds is read once more: it may have changed, or be deleted, since search has seen it.
+        """
+        values = [operation.record.id for operation in operations]
+        ids: Mapping[str, Iterable[str]] = (yield from self._look_up(values)) if self.searches else {}
+        answers: list[Held | str] = []
+        for value in values:
+            if self.searches:
+                found = yield from self._living(sorted(ids[value]) or sorted((yield from self._catch_up(value))))
+            elif self._by == "id":
+                found = yield from self._living([value])
+            else:
+                found = list((yield from self._with_email(value)))
+            if len(found) > 1:
+                answers.append(self._ambiguous([customer["id"] for customer in found]))
+            else:
+                answers.append(Held(found[0], found[0]["id"]) if found else Held(None))
+        return answers
+
+    def _with_email(self, email: str) -> Exchange[Sequence[Customer]]:
         query = {"email": email, "limit": str(_NAMED)}
         request = Request(method="GET", path="/customers", query=query, limit=self._rate("list"))
         answer = yield from look(request, "list")
         _refuse(answer)
-        return [customer["id"] for customer in answer.body["data"]]
+        customers: Sequence[Customer] = answer.body["data"]
+        return customers
 
     def _search(self, values: Sequence[str]) -> Exchange[Mapping[str, Iterable[str]]]:
         clauses = (f"metadata[{_quoted(self._metadata_key)}]:{_quoted(value)}" for value in values)
@@ -176,7 +203,7 @@ class Customers:
             return customer.get(self._by)
         return (customer.get("metadata") or {}).get(self._metadata_key)
 
-    def _get(self, customer_id: str) -> Exchange[Mapping[str, Any] | None]:
+    def _get(self, customer_id: str) -> Exchange[Customer | None]:
         """Exchange that returns a customer, None if it is not there or deleted."""
         request = Request(method="GET", path=_path(customer_id), limit=self._rate("get"))
         answer = yield from look(request, "customer")
@@ -184,26 +211,28 @@ class Customers:
             raise Unavailable(f"GET {_path(customer_id)}: {answer.words}", status=answer.status)
         return answer.body if answer.ok and not answer.body.get("deleted") else None
 
-    def _living(self, ids: Iterable[str]) -> Exchange[list[str]]:
+    def _living(self, ids: Iterable[str]) -> Exchange[list[Customer]]:
         """Exchange that returns those that are not deleted, no more than can be named."""
-        living: list[str] = []
+        living: list[Customer] = []
         for customer_id in ids:
-            if len(living) < _NAMED and (yield from self._get(customer_id)) is not None:
-                living.append(customer_id)
+            customer = (yield from self._get(customer_id)) if len(living) < _NAMED else None
+            if customer is not None:
+                living.append(customer)
         return living
+
+    def _ambiguous(self, ids: Sequence[str]) -> str:
+        number = f"{_NAMED} or more" if len(ids) >= _NAMED else str(len(ids))
+        return f"ambiguous: {number} customers have this {self._by} ({', '.join(ids[:_NAMED])})"
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
     def _carry_out(self, operation: Operation, form: Mapping[str, str], found: Iterable[str]) -> Exchange[RowResult]:
-        creates, ids = operation.behavior is Behavior.CREATE_ONLY, sorted(found)
-        if self.searches and not ids:
-            ids = sorted((yield from self._catch_up(operation.record.id)))
-        if self.searches and ids and (creates or len(ids) > 1):
-            # Search may show a deleted customer for days.
-            ids = yield from self._living(ids)
+        creates = operation.behavior is Behavior.CREATE_ONLY
+        ids = yield from self._now(operation.record.id, sorted(found), sure=creates)
         if len(ids) > 1:
-            number = f"{_NAMED} or more" if len(ids) >= _NAMED else str(len(ids))
-            return rejected(f"ambiguous: {number} customers have this {self._by} ({', '.join(ids[:_NAMED])})")
+            return rejected(self._ambiguous(ids))
+        if ids and self._by != "id" and operation.overtaken(there=True):
+            return rejected(OVERTAKEN)
         if ids and creates:
             return RowResult(Outcome.SKIPPED, "the customer exists")
         if ids:
@@ -216,7 +245,18 @@ class Customers:
                 return rejected(f"{answer.words}; Stripe chooses the ids of new customers itself", answer.status)
         if operation.behavior is Behavior.UPDATE_ONLY:
             return _ABSENT
+        if operation.overtaken(there=False):
+            return rejected(OVERTAKEN)
         return (yield from self._create(operation.record.id, {name: text for name, text in form.items() if text}))
+
+    def _now(self, value: str, ids: list[str], *, sure: bool) -> Exchange[list[str]]:
+        """Exchange that returns which of ``ids`` are there; of one that is checked only if ``sure`` is asked for."""
+        if self.searches and not ids:
+            ids = sorted((yield from self._catch_up(value)))
+        if self.searches and ids and (sure or len(ids) > 1):
+            # Search may show a deleted customer for days.
+            return [customer["id"] for customer in (yield from self._living(ids))]
+        return ids
 
     def _create(self, value: str, form: Mapping[str, str]) -> Exchange[RowResult]:
         for salt in ("", self._run):

@@ -35,6 +35,9 @@ from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Json, Response, encode, size
 from airflow_provider_census.transport.rate import Rate, Throttle
 
+OVERTAKEN = "it was made or deleted since it was looked up; the next run looks again"
+"""Why an operation is rejected that is :meth:`~.Operation.overtaken`."""
+
 
 class Refused(CensusError):
     """

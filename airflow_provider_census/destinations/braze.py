@@ -11,6 +11,11 @@ update_only: Braze counts an update of an unknown user as processed. So each bat
 Braze allows: 12,500 or 250 users a minute. The key needs the permission ``users.export.ids``. A user created moments
 ago may not be found yet. Catalog items have no such look-up: an update of an unknown item is accepted and lost.
 
+What is there is looked up in the same way, before a first run that adopts or a field that is set only if it is empty.
+Several users with one e-mail or phone: which of them is written to cannot be told. Braze puts ``country``, ``gender``
+and ``language`` in a form of its own: where it differs from the model's, the row is sent. Push tokens, subscription
+groups, locations and the like are not exported.
+
 Nested attributes are replaced whole; map ``_merge_objects`` to ``Constant(True)`` to merge them. So are catalog items
 by update_or_create and mirror: what a row does not fill is emptied. Where the key may read the catalogs
 (``catalogs.get``), that is refused without ``options={"replace": True}``; update_only edits.
@@ -25,10 +30,11 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from airflow_provider_census.destinations import _braze_exchanges as exchanges
+from airflow_provider_census.destinations import _braze_profiles as profiles
 from airflow_provider_census.destinations import _braze_values as values
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
@@ -55,6 +61,7 @@ class Braze(Destination):
                 Identifier("user_alias"),
             ),
             options=("alias_label", "prioritization"),
+            fetched=("*",),
         ),
         ObjectType(
             name="event",
@@ -224,9 +231,43 @@ class Braze(Destination):
             case Behavior.DELETE:
                 return {"users_delete": 1}
             case Behavior.UPDATE_ONLY:
-                look_ups = len(batch) if self.identifier.name in exchanges.ONE_BY_ONE else 1
+                look_ups = 0 if batch[0].held else len(batch) if self.identifier.name in exchanges.ONE_BY_ONE else 1
                 return {"users_track": 1, "users_export": look_ups}
         return {"users_track": 1}
+
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    def check_if_empty(self, path: str) -> None:
+        """Refuse also what cannot be exported, and parts of objects: those are replaced whole."""
+        super().check_if_empty(path)
+        name, _, part = path.partition(".")
+        if part:
+            raise ConfigError(
+                f"mapping of {path!r}: Braze replaces an object whole, so that set='if_empty' is for all of {name!r}"
+            )
+        if name in profiles.UNTOLD or name == "_merge_objects":
+            raise ConfigError(
+                f"mapping of {path!r}: Braze does not export it, so that nobody knows whether it is empty; "
+                f"set='if_empty' takes {', '.join(profiles.EXPORTED)} and custom attributes"
+            )
+
+    def max_fetch(self) -> int:
+        """Return 50, or 1 where an export takes a single value."""
+        return 1 if self.identifier.name in exchanges.ONE_BY_ONE else 50
+
+    def requests_to_fetch(self, count: int) -> Mapping[str, float]:
+        """Return one export."""
+        return {"users_export": 1}
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        """Export the profiles, the mapped attributes of them."""
+        who = [self._who(operation.record.id) for operation in operations]
+        fields = {name: None for operation in operations for name in operation.record.fields}
+        return (yield from profiles.fetch(self.identifier.name, who, list(fields)))
+
+    def matches(self, operation: Operation, held: Mapping[str, Any]) -> bool:
+        """Compare attributes whole, dates as moments."""
+        return profiles.matches(operation.record.fields, held)
 
     # --- exchanges -------------------------------------------------------------------------------------------------
 
@@ -270,7 +311,7 @@ class Braze(Destination):
             case "user", Behavior.DELETE:
                 results = yield from exchanges.delete(self.identifier.name, who, objects, idempotent=idempotent)
             case "user", Behavior.UPDATE_ONLY:
-                results = yield from exchanges.update(self.identifier.name, who, objects, idempotent=idempotent)
+                results = yield from exchanges.update(self.identifier.name, batch, who, objects, idempotent=idempotent)
             case name, behavior:
                 results = yield from exchanges.track(_ARRAY[name], objects, behavior, idempotent=idempotent)
         return results

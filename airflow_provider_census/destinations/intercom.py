@@ -5,6 +5,10 @@ Contacts are looked up, then written, because the API has no upsert for them. Co
 whether it created. Events are sent one by one; Intercom ignores a second event of the same contact, name and second,
 which makes resending safe and lets two real events in one second become one.
 
+What is there is looked up by search, 15 contacts at once, by ``id`` and of companies one by one. Search may be minutes
+late: a contact it does not know is asked for by its ``external_id`` as well, and one with a field that is set only if
+it is empty is read once more by its id.
+
 Sources: github intercom/Intercom-OpenAPI (descriptions/2.14) and developers.intercom.com, pages "Rate limiting",
 "HTTP responses", "Error codes"; help article 175 (event metadata).
 """
@@ -17,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_census.destinations._intercom_answers import ask, number, reset_s
-from airflow_provider_census.destinations._intercom_companies import send_company
+from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
 from airflow_provider_census.destinations.base import (
@@ -29,7 +33,7 @@ from airflow_provider_census.destinations.base import (
     secret,
 )
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
@@ -57,13 +61,21 @@ _BY = (Identifier("external_id"), Identifier("email", lower=True), Identifier("i
 
 
 def _contact(name: str, *fields: str) -> ObjectType:
+    fields = (*fields, *_PERSON)
     return ObjectType(
         name=name,
         behaviors=(_U, _UO, _C, _D, Behavior.MIRROR),
         identifiers=_BY,
-        fields=(*fields, *_PERSON),
+        fields=fields,
         options=("permanent",),
+        fetched=fields,
     )
+
+
+_COMPANY = (
+    *("name", "plan", "size", "website", "industry", "monthly_spend", "remote_created_at"),
+    "custom_attributes.*",
+)
 
 
 class Intercom(Destination):
@@ -79,16 +91,8 @@ class Intercom(Destination):
             name="company",
             behaviors=(_U, _UO, _D, Behavior.MIRROR),
             identifiers=(Identifier("company_id"),),
-            fields=(
-                "name",
-                "plan",
-                "size",
-                "website",
-                "industry",
-                "monthly_spend",
-                "remote_created_at",
-                "custom_attributes.*",
-            ),
+            fields=_COMPANY,
+            fetched=_COMPANY,
         ),
         ObjectType(
             name="event",
@@ -253,6 +257,34 @@ class Intercom(Destination):
             return fields
         return {by: operation.record.id, **fields}
 
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    def max_fetch(self) -> int:
+        """Return how many contacts one search finds."""
+        return 1 if self.object.name == "company" or self.identifier.name == "id" else MAX_LOOK_UP
+
+    def requests_to_fetch(self, count: int) -> Mapping[str, float]:
+        """Count the search; contacts it does not know, or that have fields to fill, cost one request more each."""
+        return {"": 1}
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        """Look up contacts, or one company."""
+        if self.object.name == "company":
+            return [(yield from fetch_company(operations[0].record.id))]
+        return (yield from self._contacts.fetch(operations))
+
+    def same(self, path: str, wanted: Any, held: Any) -> bool:
+        """Compare as Intercom keeps it: addresses in lower case, whole amounts, ids of owners as text or numbers."""
+        if wanted is not None and held is not None:
+            match path:
+                case "email":
+                    wanted = wanted.strip().lower() if isinstance(wanted, str) else wanted
+                case "owner_id":
+                    return str(wanted) == str(held)
+                case "monthly_spend" if isinstance(wanted, float):
+                    wanted = int(wanted)
+        return super().same(path, wanted, held)
+
     # --- sending ---------------------------------------------------------------------------------------------------
 
     def repeatable(self, operation: Operation) -> bool:
@@ -271,6 +303,8 @@ class Intercom(Destination):
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Count the look-ups and one write for each."""
         by, writes = self.identifier.name, len(batch)
+        if batch[0].found is not None:
+            return {"": writes}
         if self.object.name == "event" or (self.object.name == "company" and batch[0].behavior is _U):
             return {"": writes}
         if by == "id" and self._contacts.role is None:

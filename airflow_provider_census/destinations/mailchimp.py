@@ -6,6 +6,9 @@ says what every member's status is; archived members come back only with the opt
 is looked up first. 500 members travel in one request where that request can express the sync: ``create_only``, and
 ``status`` with ``unarchive``; not with tags or marketing permissions, which it does not take.
 
+What is there is looked up one by one. An archived member is never taken as it should be, and ``status_if_new`` says
+nothing about one that is there.
+
 Sources: Mailchimp Marketing API 3.0.55 (github mailchimp/mailchimp-client-lib-codegen, spec/marketing.json) and the
 docs "Errors", "Merge fields", "Marketing API conventions"; what other clients found is named where it is used.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import difflib
+import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,10 +27,11 @@ from typing import Any
 from airflow_provider_census.destinations import _mailchimp_fields as values
 from airflow_provider_census.destinations._mailchimp_answers import look
 from airflow_provider_census.destinations._mailchimp_fields import MergeField
-from airflow_provider_census.destinations._mailchimp_members import Members
+from airflow_provider_census.destinations._mailchimp_members import Members, missing_tags
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.sync.comparison import same_moment
+from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
@@ -38,6 +43,18 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _MAX_BATCH = 500
 _FLAGS = {"permanent": False, "unarchive": False, "skip_merge_validation": False, "is_syncing": True}
 _MERGE = "merge_fields."
+# What a member shows: of these it has always something, and of those not; status_if_new acts on new ones alone.
+_ALWAYS_HELD = (
+    "status",
+    "status_if_new",
+    "vip",
+    "email_type",
+    "interests.*",
+    "location.latitude",
+    "location.longitude",
+)
+_MAYBE_HELD = ("merge_fields.*", "tags", "language", "ip_signup", "timestamp_signup", "ip_opt", "timestamp_opt")
+_SHOWN = tuple(dict.fromkeys(field.partition(".")[0] for field in (*_ALWAYS_HELD, *_MAYBE_HELD, "tags_count")))
 
 
 class Mailchimp(Destination):
@@ -55,6 +72,7 @@ class Mailchimp(Destination):
                 *("ip_signup", "timestamp_signup", "ip_opt", "timestamp_opt"),
             ),
             options=("audience_id", *_FLAGS),
+            fetched=(*_ALWAYS_HELD, *_MAYBE_HELD),
         ),
     )
     # Not a limit of Mailchimp's, which has none per time: more than its ten connections carry.
@@ -229,6 +247,40 @@ class Mailchimp(Destination):
         # (github brandonseydel/MailChimp.Net#257).
         return {**email, **body, "status_if_new": status_if_new or status}
 
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    def check_if_empty(self, path: str) -> None:
+        """Refuse also what every member has."""
+        if any(fnmatch.fnmatchcase(path, pattern) for pattern in _ALWAYS_HELD):
+            raise ConfigError(
+                f"mapping of {path!r}: every member has one, so that set='if_empty' would never set it; "
+                f"'status_if_new' is for new members. It can be told of {_listed(_MAYBE_HELD)}"
+            )
+        super().check_if_empty(path)
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        """Look a member up; many at once Mailchimp can only list, in no order that helps."""
+        (operation,) = operations
+        return [(yield from self._members.fetch(operation.record.id, _SHOWN))]
+
+    def matches(self, operation: Operation, held: Mapping[str, Any]) -> bool:
+        """Compare as the write goes: merge fields by their types, tags by what would be set, NULL where it clears."""
+        fields = dict(operation.record.fields)
+        merge_fields, tags = fields.pop("merge_fields", {}), values.tags(fields.pop("tags", None))
+        fields.pop("status_if_new", None)
+        there = held.get("merge_fields") or {}
+        return (
+            # Whether a write brings an archived member back, and what it leaves, only the write tells.
+            held.get("status") != "archived"
+            and all(self._merge_fields[tag].shows(there.get(tag), value) for tag, value in merge_fields.items())
+            and not missing_tags(tags, held)
+            and super().matches(replace(operation, record=replace(operation.record, fields=fields)), held)
+        )
+
+    def same(self, path: str, wanted: Any, held: Any) -> bool:
+        """Compare also times; a NULL is not sent."""
+        return wanted is None or super().same(path, wanted, held) or same_moment(wanted, held)
+
     # --- sending ---------------------------------------------------------------------------------------------------
 
     def _batches(self, operation: Operation) -> bool:
@@ -257,7 +309,7 @@ class Mailchimp(Destination):
         fields = batch[0].record.fields
         if self._batches(batch[0]) or batch[0].behavior in (_C, _D):
             return {"": 1}
-        looked_up = bool(fields.get("status")) and not self._members.unarchive
+        looked_up = bool(fields.get("status")) and not self._members.unarchive and batch[0].held is None
         return {"": 1 + looked_up + bool(fields.get("tags"))}
 
     def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
@@ -273,11 +325,11 @@ class Mailchimp(Destination):
         tags = values.tags(first.record.fields.get("tags"))
         match first.behavior:
             case Behavior.UPDATE_ONLY:
-                exchange = self._members.update(emails[0], payloads[0], tags)
+                exchange = self._members.update(emails[0], payloads[0], tags, first.held)
             case Behavior.CREATE_ONLY:
                 exchange = self._members.create(payloads[0])
             case _:
-                exchange = self._members.upsert(emails[0], payloads[0], tags)
+                exchange = self._members.upsert(emails[0], payloads[0], tags, first.held)
         return [(yield from exchange)]
 
 

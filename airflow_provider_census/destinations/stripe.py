@@ -4,6 +4,9 @@ Stripe: customers.
 One customer a request; look-up, then write. By e-mail the look-up is one list per customer, by metadata one search for
 ten of them, by id there is none. Nothing is ever deleted.
 
+What is there is looked up in the same way; what a search finds is read once more, since it may have changed or be gone.
+A ``balance``, a ``tax_exempt`` and a ``next_invoice_sequence`` are never empty.
+
 Stripe grants an account 500 reads for each of its transactions in 30 days, and 10,000 a month at the least. Look-ups
 are reads: a small account should send what changed, by ``id`` or ``metadata.<key>``, and not all customers by e-mail.
 
@@ -25,7 +28,7 @@ from airflow_provider_census.destinations._stripe_customers import MAX_LOOK_UP, 
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
@@ -52,6 +55,8 @@ class Stripe(Destination):
             # The list matches e-mail addresses with regard to case.
             identifiers=(Identifier("email"), Identifier("id"), Identifier("metadata.<key>")),
             fields=forms.FIELDS,
+            # Stripe shows the others only if it is asked to expand them.
+            fetched=tuple(field for field in forms.FIELDS if not field.startswith(("tax.", "cash_balance."))),
         ),
     )
     # 25 a second for each endpoint, 20 for search. No sync uses all of them, so that it stays below the 100 a second of
@@ -172,6 +177,29 @@ class Stripe(Destination):
             put(fields, self.identifier.name, operation.record.id)
         return fields
 
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    def max_fetch(self) -> int:
+        """Return how many customers one search finds, 1 without search."""
+        return MAX_LOOK_UP if self._customers.searches else 1
+
+    def requests_to_fetch(self, count: int) -> Mapping[str, float]:
+        """Count the search and one request for each, or a list."""
+        if not self._customers.searches:
+            return {self._rate("get" if self.identifier.name == "id" else "list"): count}
+        costs: dict[str, float] = {self._rate("get"): count}
+        return costs | {self._rate("search"): costs.get(self._rate("search"), 0) + 1}
+
+    def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
+        """Look customers up."""
+        return (yield from self._customers.fetch(operations))
+
+    def same(self, path: str, wanted: Any, held: Any) -> bool:
+        """Compare as the form is written, in which all is text."""
+        if isinstance(wanted, (dict, list)) and not path.startswith(_METADATA):
+            return super().same(path, wanted, held)
+        return forms.text(wanted) == forms.text(held)
+
     # --- sending ---------------------------------------------------------------------------------------------------
 
     def lane(self, operation: Operation) -> tuple[Behavior, int]:
@@ -186,7 +214,7 @@ class Stripe(Destination):
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Count the look-ups and one write for each."""
         costs = {self._rate("create" if batch[0].behavior is _C else "update"): len(batch)}
-        if self.identifier.name != "id":
+        if self.identifier.name != "id" and batch[0].found is None:
             look_up = self._rate("search" if self._customers.searches else "list")
             costs[look_up] = costs.get(look_up, 0) + 1
         return costs

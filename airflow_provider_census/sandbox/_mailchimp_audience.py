@@ -142,7 +142,14 @@ class Audience:
 
     def shown(self, member: Member) -> Member:
         """Return the member as an answer shows it."""
-        return {**member, "tags": member["tags"][:_SHOWN_TAGS], "tags_count": len(member["tags"]), "list_id": self.id}
+        unset = {known["tag"]: "" for known in self.merge_fields}
+        return {
+            **member,
+            "merge_fields": unset | member["merge_fields"],
+            "tags": member["tags"][:_SHOWN_TAGS],
+            "tags_count": len(member["tags"]),
+            "list_id": self.id,
+        }
 
     def _check_new(self, email: str) -> None:
         if subscriber_hash(email) in self.forgotten:

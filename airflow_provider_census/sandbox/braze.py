@@ -41,6 +41,18 @@ _EXPORT_BY = {
     "email_address": "email",
     "phone": "phone",
 }
+_STANDARD = (
+    *("country", "dob", "email", "email_subscribe", "first_name", "gender", "home_city", "language", "last_name"),
+    *("phone", "push_subscribe", "time_zone"),
+)
+_NOT_EXPORTED = (
+    "current_location",
+    "date_of_first_session",
+    "date_of_last_session",
+    "facebook",
+    "twitter",
+    "image_url",
+)
 
 
 class BrazeSandbox(SandboxApi):
@@ -222,7 +234,7 @@ class BrazeSandbox(SandboxApi):
             pairs = [(who, self.users.find({name: who})) for who in (asked if isinstance(asked, list) else [asked])]
             found = [profile for _, profile in pairs if profile]
             missing = [who for who, profile in pairs if not profile]
-        users = [{f: v for f, v in {**p["attributes"], **p}.items() if f in fields and v} for p in found]
+        users = [_exported(profile, fields) for profile in found]
         return 200, {"message": "success", "users": users} | ({"invalid_user_ids": missing} if missing else {})
 
     # --- catalogs --------------------------------------------------------------------------------------------------
@@ -238,3 +250,11 @@ class BrazeSandbox(SandboxApi):
 
     def _delete_items(self, body: dict[str, Any], catalog: str) -> Answer:
         return self.catalogs.write(catalog, body, self.catalogs.delete)
+
+
+def _exported(profile: Profile, fields: list[str]) -> dict[str, Any]:
+    """Return "the least data possible": a field that is null, false or empty is left out."""
+    attributes = profile["attributes"]
+    custom = {k: v for k, v in attributes.items() if k not in (*_STANDARD, *_NOT_EXPORTED)}
+    whole = {**profile, **{k: v for k, v in attributes.items() if k in _STANDARD}, "custom_attributes": custom}
+    return {field: whole[field] for field in fields if whole.get(field)}

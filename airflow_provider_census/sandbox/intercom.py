@@ -239,6 +239,8 @@ class IntercomSandbox(SandboxApi):
             raise Refusal(400, "parameter_invalid", "role must be user or lead")
         if body.get("owner_id") is not None and body["owner_id"] not in self.admins:
             raise Refusal(400, "parameter_invalid", "The owner specified is not a member of the workspace")
+        if body.get("avatar") is not None:
+            body = body | {"avatar": {"type": "avatar", "image_url": body["avatar"]}}
         if "email" not in body:
             return body
         email = (body["email"] or "").lower()

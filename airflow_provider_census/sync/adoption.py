@@ -17,10 +17,9 @@ from dataclasses import replace
 
 from airflow_provider_census.destinations.base import Destination, Refused, rejected
 from airflow_provider_census.errors import AccountingError, ConfigError, Unanswered, Unavailable
-from airflow_provider_census.sync.comparison import is_empty
+from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.delivery import MAX_REASON, Health
 from airflow_provider_census.sync.delta import Delta, Snapshot
-from airflow_provider_census.sync.paths import get, leaves, without
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.values import Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
@@ -152,16 +151,16 @@ def _decide(
     """Return what is left to do about a row, or how it ends without it."""
     if isinstance(answer, str):
         return rejected(answer[:MAX_REASON]) if operation.if_empty else operation
-    operation = replace(operation, held=answer)
+    operation.held = answer
     if answer.fields is None:
         return operation
-    kept = [path for path in operation.if_empty if not is_empty(get(answer.fields, path))]
-    if kept:
-        record = replace(operation.record, fields=without(operation.record.fields, kept))
-        operation = replace(operation, record=record)
-        if not any(leaves(record.fields)):
+    fields = due(operation.record.fields, operation.if_empty, answer.fields)
+    trimmed = fields != operation.record.fields
+    if trimmed:
+        operation = replace(operation, record=replace(operation.record, fields=fields))
+        if not fields:
             return RowResult(Outcome.UNCHANGED)
     if change.adopt and destination.matches(operation, answer.fields):
         return RowResult(Outcome.UNCHANGED)
-    reason = destination.check(operation) if kept else None
+    reason = destination.check(operation) if trimmed else None
     return operation if reason is None else RowResult(Outcome.INVALID, reason)

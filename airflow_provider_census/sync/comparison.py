@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from airflow_provider_census.sync.paths import get, without
+
+_A_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]|$)")
 
 
 def is_empty(value: Any) -> bool:
@@ -12,6 +17,11 @@ def is_empty(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(is_empty(part) for part in value.values())
     return value is None or value in ("", [])
+
+
+def due(fields: Mapping[str, Any], if_empty: Iterable[str], held: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``fields`` without those of ``if_empty`` for which something is held."""
+    return without(fields, [path for path in if_empty if not is_empty(get(held, path))])
 
 
 def same(wanted: Any, held: Any) -> bool:
@@ -27,7 +37,7 @@ def same(wanted: Any, held: Any) -> bool:
 
 def same_moment(wanted: Any, held: Any) -> bool:
     """Return whether two texts are one time in ISO 8601; one without a zone is in UTC."""
-    if not isinstance(wanted, str) or not isinstance(held, str):
+    if not all(isinstance(text, str) and _A_DATE.match(text) for text in (wanted, held)):
         return False
     try:
         one, other = (dt.datetime.fromisoformat(text) for text in (wanted, held))

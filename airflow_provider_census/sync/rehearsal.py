@@ -40,7 +40,7 @@ class Rehearsal:
         :param looked_up: what is there is looked up first. It is not now, so that the row counts as one that differs.
         """
         if looked_up:
-            operation = replace(operation, held=Held(None))
+            operation = replace(operation, held=Held({}, "there"))
             self._to_fetch += 1
             if self._to_fetch == self._destination.max_fetch():
                 self._count_fetch()

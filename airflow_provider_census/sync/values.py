@@ -135,3 +135,20 @@ class Operation:
     if_empty: tuple[str, ...] = ()
     held: Held | None = None
     encoded: Json | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def found(self) -> list[str] | None:
+        """
+        The destination's ids of the record as they were looked up; None where that has to be done.
+
+        It has to be done again for what is to be created: it may be there by now.
+        """
+        if self.held is None:
+            return None
+        if self.held.id:
+            return [self.held.id]
+        return [] if self.behavior is Behavior.UPDATE_ONLY else None
+
+    def overtaken(self, *, there: bool) -> bool:
+        """Return whether the fields to write are no longer the right ones: they were chosen when it was otherwise."""
+        return bool(self.if_empty) and self.held is not None and (self.held.fields is not None) != there

@@ -14,11 +14,12 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sandbox.core import Call, Fault, Sandbox
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.delta import Watermark
+from airflow_provider_census.sync.delta import Delta, Watermark
+from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.result import RunResult
 from airflow_provider_census.sync.run import Sync, run_sync
 from airflow_provider_census.sync.state import MemoryStore, StateStore
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Behavior, Held, Outcome, Record, RowResult
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.testing.subject import Case
 from airflow_provider_census.transport.client import Client
@@ -168,6 +169,13 @@ class Bench:
                 results[n] = result
         return [results[n] for n in range(len(results))]
 
+    def held_now(self, records: Sequence[Record]) -> list[Held | str]:
+        """Return what the destination says it holds of each record."""
+        operations = [self.case.operation(record) for record in records]
+        most = self.destination.max_fetch()
+        batches = [operations[at : at + most] for at in range(0, len(operations), most)]
+        return [answer for batch in batches for answer in self.client.run(self.destination.fetch(batch))]
+
     def table(self, rows: Iterable[tuple[Any, Mapping[str, Any]]]) -> Table:
         """Return a model with these rows."""
         table = Table(rows)
@@ -186,6 +194,8 @@ class Bench:
         *,
         client: Client | None = None,
         door: Door | None = None,
+        delta: Delta = Watermark("moved"),  # noqa: B008 — a value
+        mapping: MappingDeclaration | None = None,
         **settings: Any,
     ) -> tuple[RunResult, CensusError | None]:
         """Run the sync of ``table`` once."""
@@ -193,8 +203,8 @@ class Bench:
             model=table.model,
             destination=self.case.bind((door or self.door).cls),
             key_column="key",
-            mapping=table.mapping,
-            delta=Watermark("moved"),
+            mapping=mapping or table.mapping,
+            delta=delta,
             **settings,
         )
         return run_sync(sync, table, client or self.connect(), store or MemoryStore())

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.fields import Column
 from airflow_provider_census.sync.model import Model, Query
 
 
 class Table:
     """
-    A table ``model`` in SQLite: a :class:`~airflow_provider_census.sync.model.Source`.
+    A table ``model`` in SQLite: a :class:`~airflow_provider_census.sync.snapshot_table.Database`.
 
     Columns are ``key``, ``moved`` (a cursor that grows with every change), and one per field.
 
@@ -45,13 +46,22 @@ class Table:
 
     def columns(self, query: Query) -> list[str]:
         """Return the names of the columns of ``query``."""
-        return [column[0] for column in self._db.execute(query.sql, query.parameters or ()).description]
+        try:
+            return [column[0] for column in self._db.execute(query.sql, query.parameters or ()).description]
+        except sqlite3.OperationalError as error:
+            raise ConfigError(str(error)) from None
 
     def stream(self, query: Query, batch_rows: int = 1000) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         """Yield the rows in batches."""
         cursor = self._db.execute(query.sql, query.parameters or ())
         while batch := cursor.fetchmany(batch_rows):
             yield batch
+
+    def write(self, queries: Iterable[Query]) -> None:
+        """Run ``queries`` in one transaction."""
+        with self._db:
+            for query in queries:
+                self._db.execute(query.sql, query.parameters or ())
 
     def close(self) -> None:
         """Forget the table."""

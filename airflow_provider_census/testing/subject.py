@@ -94,6 +94,12 @@ class Case:
         return self.writes and bool(self.subject.poison)
 
     @property
+    def looks_up(self) -> bool:
+        """Whether records can be looked up before they are written; one case of each subject will do."""
+        shown = self.bind(destinations.get(self.destination)).fetches
+        return shown and self.behavior is Behavior.UPDATE_OR_CREATE and self.existing
+
+    @property
     def identifies(self) -> bool:
         """Whether a record written twice is one record."""
         return not self.behavior.adds

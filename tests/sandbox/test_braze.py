@@ -213,6 +213,14 @@ def test_an_export_lists_who_is_unknown(sandbox: Sandbox) -> None:
     assert call(sandbox, "/users/export/ids", {"external_ids": ["a"]}).status_code == 400
 
 
+def test_an_export_holds_the_least_data_possible_and_custom_attributes_apart(sandbox: Sandbox) -> None:
+    user = {"external_id": "a", "plan": "pro", "vip": False, "first_name": "Ann", "last_name": "", "twitter": {"id": 1}}
+    call(sandbox, "/users/track", attributes(user))
+    fields = ["first_name", "last_name", "custom_attributes", "plan", "twitter"]
+    answer = call(sandbox, "/users/export/ids", {"external_ids": ["a"], "fields_to_export": fields})
+    assert answer.json()["users"] == [{"first_name": "Ann", "custom_attributes": {"plan": "pro", "vip": False}}]
+
+
 def test_items_are_replaced_edited_and_deleted(sandbox: Sandbox, braze: BrazeSandbox) -> None:
     path = "/catalogs/products/items"
     one = {"id": "1", "name": "Tea", "tags": ["hot"]}

@@ -1,0 +1,85 @@
+"""
+What Braze holds of users: the exchange that reads it, and how it is compared with what would be written.
+
+Source: Braze API docs, page "Export user profile by identifier": the fields that can be exported; a field that is
+missing there is null, false or empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_provider_census.destinations._braze_exchanges import ONE_BY_ONE, export
+from airflow_provider_census.sync.comparison import is_empty, same, same_moment
+from airflow_provider_census.sync.values import Held
+from airflow_provider_census.transport.message import Exchange
+
+EXPORTED = (
+    *("country", "dob", "email", "email_subscribe", "first_name", "gender", "home_city", "language", "last_name"),
+    *("phone", "push_subscribe", "time_zone"),
+)
+"""Fields of a profile that are written and exported under one name."""
+
+UNTOLD = (
+    *("alias_name", "alias_label", "app_id", "current_location", "date_of_first_session", "date_of_last_session"),
+    *("email_click_tracking_disabled", "email_open_tracking_disabled", "facebook", "image_url"),
+    *("marked_email_as_spam_at", "push_token_import", "push_tokens", "subscription_groups", "twitter"),
+)
+"""Those that are written and not exported, or otherwise. All others are custom attributes."""
+
+_UNACCOUNTED = "Braze's answer does not account for this user"
+
+
+def fetch(identifier: str, who: Sequence[Any], fields: Sequence[str]) -> Exchange[list[Held | str]]:
+    """
+    Exchange that returns what is there.
+
+    :param fields: names of the attributes that are to be compared.
+    """
+    asked = {name if name in EXPORTED else "custom_attributes" for name in fields if name not in UNTOLD}
+    if identifier in ONE_BY_ONE:
+        question = {"fields_to_export": sorted({"braze_id", *asked})}
+        answers: list[Held | str] = []
+        for id in who:
+            body = yield from export({ONE_BY_ONE[identifier]: id, **question})
+            answers.append(_one(identifier, body["users"]))
+        return answers
+    by = "external_ids" if identifier == "external_id" else "user_aliases"
+    asked.add("external_id" if identifier == "external_id" else "user_aliases")
+    body = yield from export({by: who, "fields_to_export": sorted(asked)})
+    if identifier == "user_alias":
+        having = [(alias, user) for user in body["users"] for alias in user.get("user_aliases") or ()]
+        return [_one(identifier, [user for alias, user in having if alias == id]) for id in who]
+    users = {user.get("external_id"): _attributes(user) for user in body["users"]}
+    unknown = body.get("invalid_user_ids") or ()
+    return [Held(users[id]) if id in users else Held(None) if id in unknown else _UNACCOUNTED for id in who]
+
+
+def _one(identifier: str, users: Sequence[Mapping[str, Any]]) -> Held | str:
+    if len(users) > 1:
+        return f"{len(users)} users have this {identifier}; which of them is written to only Braze knows"
+    return Held(_attributes(users[0]) if users else None)
+
+
+def _attributes(user: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(user.get("custom_attributes") or {}), **{name: user[name] for name in EXPORTED if name in user}}
+
+
+def matches(fields: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Return whether ``held`` is what writing ``fields`` would leave there; objects replace those that are there."""
+    return all(
+        name not in UNTOLD and _same(name, value, held.get(name))
+        for name, value in fields.items()
+        if name != "_merge_objects"
+    )
+
+
+def _same(name: str, wanted: Any, held: Any) -> bool:
+    if isinstance(wanted, Mapping) and set(wanted) == {"$time"}:
+        return same(wanted, held) or same_moment(wanted["$time"], held)
+    if isinstance(wanted, Mapping) and isinstance(held, Mapping):
+        return wanted.keys() == held.keys() and all(_same(key, wanted[key], held[key]) for key in wanted)
+    if name == "email" and not is_empty(wanted) and not is_empty(held):
+        return str(wanted).lower() == str(held).lower()
+    return same(wanted, held) or same_moment(wanted, held)
