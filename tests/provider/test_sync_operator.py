@@ -96,6 +96,38 @@ class TestResult:
         assert run.result["delta"] == "full_refresh"
 
 
+class TestWhatIsThere:
+    """What the destination holds is looked up before it is written."""
+
+    def test_a_first_run_adopts_what_is_as_it_should_be(
+        self, deployment: Deployment, warehouse: Warehouse, braze: Any, census_sandbox: Sandbox, users: DagOf
+    ) -> None:
+        warehouse.put(*range(4))
+        for id in ("1", "2"):
+            braze.users.write({"external_id": id, "email": f"user-{id}@example.com", "plan": "free"})
+        dag = users(delta=Snapshot(baseline="adopt"))
+        first = deployment.test(dag)
+        assert sent(census_sandbox) == ["0", "3"]
+        assert outcomes(first.result) == {"read": 4, "unchanged": 2, "upserted": 2}
+        assert first.result["requests"] == 2
+
+        second = deployment.test(dag)
+        assert outcomes(second.result) == {}
+        assert second.result["requests"] == 0
+
+    def test_a_field_that_people_edit_there_is_only_filled(
+        self, deployment: Deployment, warehouse: Warehouse, braze: Any, users: DagOf
+    ) -> None:
+        warehouse.put(1, 2)
+        braze.users.write({"external_id": "1", "email": "old@example.com", "plan": "by hand"})
+        run = deployment.test(users(mapping={"email": "email", "plan": Column("plan", set="if_empty")}))
+        assert outcomes(run.result) == {"read": 2, "upserted": 2}
+        assert [user["attributes"] for user in braze.users.profiles] == [
+            {"email": "user-1@example.com", "plan": "by hand"},
+            {"email": "user-2@example.com", "plan": "free"},
+        ]
+
+
 class TestThresholds:
     @pytest.fixture
     def poisoned(self, warehouse: Warehouse, census_sandbox: Sandbox) -> None:
@@ -265,6 +297,26 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("limit", _templated(max_rejected="many"), ["max_rejected='many'", "share"]),
     ("flag", _templated(dry_run="maybe"), ["dry_run='maybe'", "true", "false"]),
     (
+        "baseline of what cannot be looked up",
+        {
+            "destination_object": "catalog_item",
+            "sync_key": {"id": "id"},
+            "mapping": {"catalog_name": Constant("products"), "name": "plan"},
+            "delta": Snapshot(baseline="adopt"),
+        },
+        ["baseline='adopt'", "braze catalog_item", "'send'", "'skip'"],
+    ),
+    (
+        "behavior that compares nothing",
+        {**_templated(behavior="delete"), "delta": Snapshot(baseline="adopt")},
+        ["baseline='adopt'", "'delete'", "'update_or_create'"],
+    ),
+    (
+        "field of which nobody knows whether it is empty",
+        {"mapping": {"push_tokens": Column("plan", set="if_empty")}},
+        ["'push_tokens'", "set='if_empty'", "first_name"],
+    ),
+    (
         "field",
         {"destination_conn_id": "intercom", "destination_object": "contact", "mapping": {"nick": "plan"}},
         ["field 'nick'", "'name'", "'custom_attributes.*'"],
@@ -409,6 +461,8 @@ class TestDeclaration:
             ({"behavior": "append", "delta": None}, "Watermark"),
             ({"behavior": "mirror"}, "mirror"),
             ({"behavior": "send", "delta": Watermark("moved", on_null="include")}, "on_null"),
+            ({"behavior": "append", "delta": Snapshot(baseline="adopt")}, "baseline='adopt'"),
+            ({"behavior": "delete", "mapping": {"a": Constant(1, set="if_empty")}}, "set='if_empty'"),
             ({"sync_key": {}}, "exactly one"),
             ({"sync_key": {"external_id": "id", "email": "email"}}, "exactly one"),
             ({"sync_key": "id"}, "exactly one"),

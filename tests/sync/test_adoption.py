@@ -130,6 +130,16 @@ def test_a_destination_that_answers_no_look_up_is_down(adopting: Rig, tiny: Tiny
     assert adopting.run().counts == {"unchanged": 20, "upserted": 100}
 
 
+def test_looking_up_and_sending_together_keep_to_what_the_destination_allows(
+    adopting: Rig, tiny: TinyApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adopting.source.execute("INSERT INTO users VALUES (?, ?, ?, ?)", *[(i, "n", "p", i) for i in range(100, 300)])
+    monkeypatch.setattr(Looking, "concurrency", 3)
+    tiny.slow_s = 0.01
+    assert adopting.run().counts == {"upserted": 220}
+    assert tiny.most_in_flight == 3
+
+
 def test_bad_credentials_end_the_run_at_the_look_up(adopting: Rig, tiny: TinyApi) -> None:
     assert isinstance(adopting.run(password="wrong").failure, AuthError)
     assert tiny.records == {}
