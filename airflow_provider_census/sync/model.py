@@ -21,6 +21,17 @@ from airflow_provider_census.errors import ConfigError
 COPIES = "census_copies"
 """The column every read adds behind those of the model: how many of its rows have the key of this one."""
 
+_BLANKS = " \t\n\r\v\f"
+# TRIM of standard SQL takes off spaces alone; that of BigQuery and Trino (Athena) takes off all blanks. By the manuals
+# of the databases; tried on DuckDB, MariaDB, PostgreSQL and SQLite.
+_TRIMS = {
+    **dict.fromkeys(("duckdb", "snowflake", "sqlite"), f"TRIM({{}}, '{_BLANKS}')"),
+    **dict.fromkeys(("postgres", "redshift"), f"BTRIM({{}}, '{_BLANKS}')"),
+    **dict.fromkeys(("databricks", "spark"), f"TRIM(BOTH '{_BLANKS}' FROM {{}})"),
+    "mysql": "REGEXP_REPLACE({}, '^[[:space:]]+|[[:space:]]+$', '')",
+    "tsql": f"TRIM('{_BLANKS}' FROM {{}})",
+}
+
 CHUNK = 500  # keys in one IN list; the smallest limit among the databases is 999 bound parameters
 
 _ALIAS = "census_model"
@@ -197,8 +208,12 @@ class ModelSql:
         return exp.cast(exp.column(name, quoted=True), "text").sql(self._dialect)
 
     def folded(self, name: str) -> str:
-        """Return an expression for the value of a column as text without regard to case and blanks around it."""
-        return f"LOWER(TRIM({self.text(name)}))"
+        """
+        Return an expression for the value of a column as text without regard to case and blanks around it.
+
+        Blanks and capitals beyond ASCII are left to the database: SQLite folds none of them.
+        """
+        return f"LOWER({_TRIMS.get(self._dialect, 'TRIM({})').format(self.text(name))})"
 
     def _read(self, key: str, lower: bool, *clauses: str | Bound) -> Query:
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(key, lower)}) AS {COPIES}"

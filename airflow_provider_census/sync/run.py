@@ -127,6 +127,7 @@ class _Run:
         self._changes: Changes | None = None
         self._sequence = 0
         self._careful = False
+        self._under_way: dict[str, Change] = {}
         self._saved_at = time.monotonic()
         self.tally = Tally()
         self.pace = Pace(
@@ -227,7 +228,7 @@ class _Run:
             result = self._changes.verdict(change, record)
             if result is None and record is not None:
                 operation = Operation(behavior, record, self._mapper.if_empty)
-                reason = destination.check(operation)
+                reason = destination.check(operation) or self._claim(change, record)
                 if reason is None:
                     self._consider(change, operation)
                     yield change, operation
@@ -254,6 +255,21 @@ class _Run:
                 yield change, operation
             else:
                 self._settle([(change, RowResult(Outcome.INVALID, reason))])
+
+    def _claim(self, change: Change, record: Record) -> str | None:
+        """
+        Take a record for a row, until it has settled; return why not if another row has it.
+
+        Databases do not fold every letter and blank as destinations do, so their count of copies may miss some; which
+        of two that are under way arrives last would be chance.
+        """
+        change.record_id = record.id
+        if self._under_way.setdefault(record.id, change) is change:
+            return None
+        return (
+            f"another row that is being sent has the same {self._sync.destination.identifier.name}, written otherwise: "
+            f"make the keys of the model unique for the destination"
+        )
 
     def _consider(self, change: Change, operation: Operation) -> None:
         change.once = not self._sync.destination.repeatable(operation)
@@ -282,6 +298,8 @@ class _Run:
         uncertain = []
         for change, result in results:
             self.tally.add(change.key, result)
+            if change.record_id is not None and self._under_way.get(change.record_id) is change:
+                del self._under_way[change.record_id]
             held = False
             if result.outcome is Outcome.UNCERTAIN:
                 uncertain.append(change.key)

@@ -18,20 +18,26 @@ TEXT = "SELECT id, email, updated_at FROM users"
 NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
 
 # dialect → how it quotes ``email``, what tells two keys apart, the same without regard to case
+BLANKS = " \t\n\r\v\f"
 DIALECTS = {
     "": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
-    "duckdb": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
-    "sqlite": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
-    "postgres": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS TEXT)))'),
-    "mysql": ("`email`", "CAST(`email` AS BINARY)", "CAST(LOWER(TRIM(CAST(`email` AS CHAR))) AS BINARY)"),
-    "snowflake": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR)))'),
+    "duckdb": ('"email"', '"email"', f"LOWER(TRIM(CAST(\"email\" AS TEXT), '{BLANKS}'))"),
+    "sqlite": ('"email"', '"email"', f"LOWER(TRIM(CAST(\"email\" AS TEXT), '{BLANKS}'))"),
+    "postgres": ('"email"', '"email"', f"LOWER(BTRIM(CAST(\"email\" AS TEXT), '{BLANKS}'))"),
+    "mysql": (
+        "`email`",
+        "CAST(`email` AS BINARY)",
+        "CAST(LOWER(REGEXP_REPLACE(CAST(`email` AS CHAR), '^[[:space:]]+|[[:space:]]+$', '')) AS BINARY)",
+    ),
+    "snowflake": ('"email"', '"email"', f"LOWER(TRIM(CAST(\"email\" AS VARCHAR), '{BLANKS}'))"),
     "bigquery": ("`email`", "`email`", "LOWER(TRIM(CAST(`email` AS STRING)))"),
-    "redshift": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR(MAX))))'),
-    "databricks": ("`email`", "`email`", "LOWER(TRIM(CAST(`email` AS STRING)))"),
+    "redshift": ('"email"', '"email"', f"LOWER(BTRIM(CAST(\"email\" AS VARCHAR(MAX)), '{BLANKS}'))"),
+    "databricks": ("`email`", "`email`", f"LOWER(TRIM(BOTH '{BLANKS}' FROM CAST(`email` AS STRING)))"),
     "tsql": (
         "[email]",
         "CAST([email] AS VARBINARY(MAX))",
-        "CAST(LOWER(TRIM(CONVERT(NVARCHAR(MAX), [email], 126) COLLATE Latin1_General_100_BIN2)) AS VARBINARY(MAX))",
+        f"CAST(LOWER(TRIM('{BLANKS}' FROM CONVERT(NVARCHAR(MAX), [email], 126) COLLATE Latin1_General_100_BIN2)) "
+        "AS VARBINARY(MAX))",
     ),
     "trino": ('"email"', '"email"', 'LOWER(TRIM(CAST("email" AS VARCHAR)))'),
 }
@@ -299,6 +305,19 @@ def test_an_accent_or_a_blank_makes_another_key(database: tuple[str, str, Run]) 
 
     assert sorted(ids(run(model.rows("email")))) == [(1, 1), (2, 1), (3, 1)]
     assert sorted(ids(run(model.rows("email", lower=True)))) == [(1, 2), (2, 1), (3, 2)]
+
+
+def test_keys_that_differ_in_blanks_around_them_are_one_without_regard_to_case(database: tuple[str, str, Run]) -> None:
+    dialect, paramstyle, run = database
+    if dialect == "mysql":
+        keys = "CONCAT(CHAR(9), 'Zoe@x', CHAR(13), CHAR(10))", "'zoe@x '", "'z oe@x'"
+    else:
+        code = "CHAR" if dialect == "sqlite" else "CHR"
+        keys = f"{code}(9) || 'Zoe@x' || {code}(13) || {code}(10)", "'zoe@x '", "'z oe@x'"
+    text = " UNION ALL ".join(f"SELECT {number} AS id, {key} AS email" for number, key in enumerate(keys))
+    model = sql(text, dialect=dialect, paramstyle=paramstyle)
+
+    assert sorted(ids(run(model.rows("email", lower=True)))) == [(0, 2), (1, 2), (2, 1)]
 
 
 def test_copies_stand_in_the_last_column(database: tuple[str, str, Run]) -> None:

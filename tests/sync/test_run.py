@@ -8,7 +8,7 @@ import pytest
 from airflow_provider_census import destinations
 from airflow_provider_census.errors import AuthError, ConfigError, ThresholdExceeded, Unavailable
 from airflow_provider_census.sandbox.core import Fault
-from airflow_provider_census.sync.delta import FullRefresh, Watermark
+from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Constant
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Operation
@@ -274,3 +274,43 @@ def test_a_model_without_rows_is_a_run_like_any_other(rig: Rig, users: Users) ->
     assert rig.run().counts == {"upserted": 3}
     users.sql("DELETE FROM users")
     assert (rig.run().counts, rig.run().watermark) == ({}, 2)
+
+
+# --- one record, two rows ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def addresses(rig: Rig, users: Users) -> Rig:
+    """Two rows whose keys SQLite holds for two, and the destination for one, twenty rows apart."""
+    users.add(["É@x.io", *(f"{n}@x.io" for n in range(20)), "é@x.io"], t=1)
+    rig.settings |= {"identifier": "email"}
+    return rig
+
+
+@pytest.mark.parametrize("delta", [TIE, Snapshot(), FullRefresh()])
+def test_two_rows_that_are_one_record_are_never_under_way_together(addresses: Rig, tiny: TinyApi, delta: Any) -> None:
+    tiny.slow_s = 0.2
+    ran = addresses.run(delta=delta)
+    assert ran.counts == {"upserted": 21, "invalid": 1}
+    (sample,) = ran.json["invalid_sample"]
+    assert sample["key"] in ("É@x.io", "é@x.io")
+    assert "another row that is being sent has the same email, written otherwise" in sample["reason"]
+    assert len(tiny.records) == 21
+
+
+def test_two_rows_that_are_one_record_arrive_in_their_order_where_one_waits_for_the_other(
+    addresses: Rig, tiny: TinyApi
+) -> None:
+    class Ordered(Tiny):
+        concurrency = batch = 1
+
+    addresses.destination = Ordered
+    addresses.source.execute("UPDATE users SET name = id")
+    assert addresses.run().counts == {"upserted": 22}
+    assert tiny.records["é@x.io"] == {"name": "é@x.io"}
+
+
+def test_a_row_that_waits_for_its_record_does_not_free_it(addresses: Rig, tiny: TinyApi, users: Users) -> None:
+    users.add(["É@x.io "], t=1)
+    tiny.slow_s = 0.2
+    assert addresses.run().counts["upserted"] == 21

@@ -198,11 +198,12 @@ def test_staged_keys_are_found_once_each(dialect: str) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_baseline_is_one_statement(dialect: str) -> None:
     key, digest, table = WORDS[dialect]
-    column = ModelSql(MODEL, dialect=dialect).quote("id")
+    model = ModelSql(MODEL, dialect=dialect)
+    column, folded = model.quote("id"), model.folded("id")
 
     assert texts(dialect, [snapshot(dialect, lower=True).baseline()]) == [
         f"INSERT INTO {table} (sync_key, record_id, digest, sent) "
-        f"SELECT {key}, MIN(LOWER(TRIM({key}))), MIN({digest}), 0 FROM {INNER} "
+        f"SELECT {key}, MIN({folded}), MIN({digest}), 0 FROM {INNER} "
         f"WHERE {column} IS NOT NULL GROUP BY {key}"
     ]
 
