@@ -107,6 +107,8 @@ class Destination(abc.ABC):
     """The encoded size of one record the API takes."""
     finds: bool = False
     """Whether :meth:`find` can tell what became of operations in doubt; an instance may learn it in prepare."""
+    finds_with: ClassVar[str] = ""
+    """What :meth:`find` lacks where :attr:`finds` is False, as advice; empty where nothing would help."""
     applied_within_s: ClassVar[float] = 10.0
     """How long after a request without an answer the API may still apply it."""
     common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)

@@ -97,6 +97,10 @@ class Slack(Destination):
         *(Rate(name, 50, 60.0) for name in ("info", "join", "history")),
     )
     concurrency = 1
+    finds_with = (
+        "with the scope channels:history (in private channels groups:history), and the bot in the channel, such "
+        "messages are looked for instead"
+    )
 
     def __init__(
         self,
@@ -332,6 +336,7 @@ class SlackWebhook(Slack):
     """Slack by an incoming webhook: the URL is the password, and the only secret."""
 
     objects = (replace(Slack.objects[0], fields=_WEBHOOK_FIELDS, required=(("text", "blocks", "attachments"),)),)
+    finds_with = "a bot token with the scope channels:history in place of the webhook would let them be looked for"
 
     @classmethod
     def endpoint(cls, credentials: Credentials) -> Endpoint:

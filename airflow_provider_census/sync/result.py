@@ -30,11 +30,14 @@ class Tally:
 
     :param read: rows read from the model; ``removed``, records to delete because their rows are gone.
     :param passing: rows that did not arrive because the destination was not well.
+    :param held: rows that may have arrived and are never sent again; ``remedy``, what would have told.
     """
 
     read: int = 0
     removed: int = 0
     passing: int = 0
+    held: int = 0
+    remedy: str = ""
     counts: Counter[Outcome] = field(default_factory=Counter)
     samples: dict[Outcome, list[dict[str, Any]]] = field(default_factory=lambda: {o: [] for o in _SAMPLED})
 
@@ -89,12 +92,28 @@ class Tally:
                 first = next(entry for outcome in outcomes for entry in self.samples[outcome])
                 passing = what == "rejected" and count - self.passing <= allowed
                 error = Unavailable if passing else ThresholdExceeded
+                share = ", a share of the rows tried," if isinstance(limit, float) else ""
+                few = " (so few rows; an int counts them however few they are)" if limit and not allowed else ""
                 return error(
-                    f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit} allows "
-                    f"{allowed}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed; "
-                    f"{what} rows are read again and tried in every run until they arrive or leave the model"
+                    f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit}{share} allows "
+                    f"{allowed}{few}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed"
+                    f"{self._owed(what, count)}"
                 )
         return None
+
+    def _owed(self, what: str, count: int) -> str:
+        """Return what becomes of rows that did not arrive."""
+        held = self.held if what == "rejected" else 0
+        again = f"; {what} rows are read again and tried in every run until they arrive or leave the model"
+        words = again if count > held else ""
+        if held:
+            words += (
+                f". {held} of them are uncertain: perhaps they are there, and no run sends them again. Their keys are "
+                f"in the log; look for them there; the next run goes on behind them. To let as many pass, "
+                f"max_rejected={count}; to have such rows sent again, options={{'on_uncertain': 'resend'}}"
+            )
+            words += f"; {self.remedy}" if self.remedy else ""
+        return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

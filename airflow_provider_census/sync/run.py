@@ -96,6 +96,7 @@ def run_sync(
             else:
                 run.execute()
         if not sync.dry_run:
+            run.tally.remedy = "" if sync.destination.finds else sync.destination.finds_with
             failure = run.tally.exceeded(sync.max_invalid, sync.max_rejected)
     except CensusError as error:
         failure = error
@@ -306,6 +307,7 @@ class _Run:
                 # Where it can be looked for, the next run does that first.
                 looked = change.in_doubt_since is not None or not destination.finds
                 held = change.once and looked and destination.on_uncertain == "hold"
+            self.tally.held += held and not isinstance(self._sync.delta, FullRefresh)
             self._changes.settle(change, result, held=held)
         if uncertain and not self._sync.dry_run:
             # All of them, and before that is saved: the result has but a sample, and is lost if this run is killed.

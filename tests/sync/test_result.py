@@ -78,9 +78,33 @@ def test_settled_rows_are_no_part_of_the_share_and_uncertain_ones_count_as_rejec
 def test_the_error_names_the_numbers_and_the_first_reason() -> None:
     error = tally(rejected=3, upserted=97).exceeded(0, 0.02)
     assert str(error).startswith(
-        "3 of 100 rows tried ended rejected, max_rejected=0.02 allows 2; the first: key 'rejected0': reason 0."
+        "3 of 100 rows tried ended rejected, max_rejected=0.02, a share of the rows tried, allows 2; the first: key "
+        "'rejected0': reason 0. What arrived is committed; rejected rows are read again"
     )
     assert "tried in every run" in str(error)
+
+
+def test_a_share_of_few_rows_that_allows_none_is_told_as_that() -> None:
+    error = tally(invalid=1, upserted=2).exceeded(0.1, None)
+    assert str(error).startswith(
+        "1 of 3 rows tried ended invalid, max_invalid=0.1, a share of the rows tried, allows 0 (so few rows; an int "
+        "counts them however few they are); the first: key 'invalid0'"
+    )
+    assert "however few" not in str(tally(invalid=1).exceeded(0, None))
+
+
+def test_the_error_about_rows_that_are_not_sent_again_says_what_to_do() -> None:
+    made = tally(uncertain=2, sent=8)
+    made.held, made.remedy = 2, "one may look"
+    error = str(made.exceeded(0, 0))
+    assert "2 of them are uncertain: perhaps they are there, and no run sends them again" in error
+    assert "look for them there; the next run goes on behind them" in error
+    assert error.endswith(
+        "max_rejected=2; to have such rows sent again, options={'on_uncertain': 'resend'}; one may look"
+    )
+    assert "tried in every run" not in error
+    made.counts[Outcome.REJECTED] += 1
+    assert "tried in every run" in str(made.exceeded(0, 0))
 
 
 def test_samples_are_few() -> None:

@@ -80,6 +80,8 @@ def test_held_rows_are_listed_and_count_against_max_rejected(slack: Rig, users: 
     assert isinstance(ran.failure, ThresholdExceeded)
     assert "1 of 20 rows tried ended rejected" in str(ran.failure)
     assert "no answer" in str(ran.failure)
+    assert "1 of them are uncertain" in str(ran.failure)
+    assert "; with the scope channels:history (in private channels groups:history)" in str(ran.failure)
     (entry,) = ran.json["uncertain_sample"]
     assert entry["key"] == 7
     assert "may have been applied" in entry["reason"]
