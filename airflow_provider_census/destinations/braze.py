@@ -9,7 +9,8 @@ update_only: Braze counts an update of an unknown user as processed. So each bat
 ``/users/export/ids``, and users it does not know end ``skipped``. That costs one look-up per 50 users by
 ``external_id`` or ``user_alias``, and one per user by ``braze_id``, ``email`` or ``phone``, of the 250 a minute that
 Braze allows: 12,500 or 250 users a minute. The key needs the permission ``users.export.ids``. A user created moments
-ago may not be found yet. Catalog items have no such look-up: an update of an unknown item is accepted and lost.
+ago may not be found yet. Catalog items have no such look-up: Braze takes updates into a queue (202) and never tells
+which items it knew. There ``updated`` means accepted; what becomes of an unknown item is not documented.
 
 What is there is looked up in the same way, before a first run that adopts or a field that is set only if it is empty.
 Several users with one e-mail or phone: which of them is written to cannot be told. Braze puts ``country``, ``gender``
