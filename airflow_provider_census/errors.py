@@ -7,6 +7,7 @@ The errors of this package, grouped by who has to act.
     ├── ConfigError          the DAG author: a name, an option, a mapping or a model is wrong
     ├── AuthError            the owner of the connection: the destination does not accept the credentials
     ├── StateError           the person on call: the state of the sync is unreadable or gone
+    │   └── StateFull        the owner of the source connection: there is no room for more rows of one cursor value
     ├── Busy                 nobody: another run of the same sync is under way; a later try will do
     ├── ThresholdExceeded    the owner of the data: more rows were refused than the author allows
     ├── GuardTripped         the owner of the data: a run would delete more than the author allows
@@ -43,6 +44,10 @@ class AuthError(CensusError):
 
 class StateError(CensusError):
     """The state of the sync cannot be used."""
+
+
+class StateFull(StateError):
+    """The state was kept, but is larger than it should be; it must not grow."""
 
 
 class Busy(CensusError):

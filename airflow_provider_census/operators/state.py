@@ -91,6 +91,7 @@ class CensusStateOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Do what is asked for, and return what the state is now and what the next run will do."""
         # Imported here: parsing a DAG needs none of it.
+        from airflow_provider_census.state import open_spill
         from airflow_provider_census.state.remote import RemoteStore
 
         try:
@@ -98,7 +99,10 @@ class CensusStateOperator(BaseOperator):
                 raise ConfigError.unknown("action", self.action, ACTIONS)
             sync_id = self.sync_id or self._declared_id
             keeper = self._keeper(context, sync_id)
-            store = RemoteStore(context["ti"], *self._target, sync_id, keeper)
+            # Nothing is left out or forgotten here unless it is what was asked for.
+            forget = self.action in ("reset", "rebase", "import")
+            spill = open_spill(self._delta, sync_id, self._source_conn_id, adds=True, forget=forget)
+            store = RemoteStore(context["ti"], *self._target, sync_id, keeper, spill)
             state = store.load()
             self._refuse_unknown(sync_id, store, state)
             if isinstance(self._delta, Snapshot):

@@ -143,23 +143,24 @@ class CensusSyncOperator(BaseOperator):
         # Imported here: parsing a DAG needs none of it.
         from airflow_provider_census.operators.metrics import Metrics
         from airflow_provider_census.sources.dbapi import DbApiSource
-        from airflow_provider_census.state import open_store
-        from airflow_provider_census.state.xcom import XComStore
+        from airflow_provider_census.state import open_spill, open_store
+        from airflow_provider_census.state.xcom import recover
         from airflow_provider_census.sync.run import run_sync
 
         ti = context["ti"]
         sync_id = self._identity(ti)
-        xcom = XComStore(context, sync_id)
-        xcom.recover()
+        recover(context)
         try:
             check_declaration(self)
             sync = self._resolve(sync_id)
-            store = open_store(self.delta, context, xcom, sync_id)
+            adds = sync.destination.behavior.adds
+            spill = open_spill(self.delta, sync_id, self.source_conn_id, adds=adds, forget=sync.full_refresh)
+            store = open_store(self.delta, context, sync_id, spill)
             source = DbApiSource.of(self.source_conn_id)
         except CensusError as error:
             raise AirflowFailException(str(error)) from None
         assert self._client is not None
-        doubled_by_retry = self._doubled_by_retry(store) if sync.destination.behavior.adds else ""
+        doubled_by_retry = self._doubled_by_retry(store) if adds else ""
         if doubled_by_retry and self.retries:
             self.log.warning("Should this try be killed, its retry doubles rows: %s", doubled_by_retry)
         self.log.info("Sync %s", sync_id)

@@ -21,6 +21,7 @@ from sqlglot import Dialects
 
 from airflow_provider_census.errors import ConfigError, Unavailable
 from airflow_provider_census.sync.model import MYSQL_CONNECTOR, Query
+from airflow_provider_census.sync.spool import spooled
 
 # Connection types and SQLAlchemy names that sqlglot knows by another name.
 _DIALECTS = {"postgresql": "postgres", "gcpbigquery": "bigquery", "mssql": "tsql", "awsathena": "athena"}
@@ -83,9 +84,17 @@ class DbApiSource:
         """
         Yield the rows of ``query`` in batches, as the database's cursor gives them.
 
+        SQLite lets nobody write while a cursor is open, and what a run remembers may be kept there: its rows are read
+        to the end first.
+
         :raises ConfigError: the database does not take the query, or cannot evaluate it.
         :raises Unavailable: the database failed.
         """
+        batches = self._batches(query, batch_rows)
+        with closing(batches):
+            yield from spooled(batches) if self.dialect == "sqlite" else batches
+
+    def _batches(self, query: Query, batch_rows: int) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         with closing(self._open(_connect)) as connection, closing(_cursor(connection)) as cursor:
             if hasattr(cursor, "arraysize"):  # DuckDB's has none
                 cursor.arraysize = batch_rows

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.state import State
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,6 +45,6 @@ class AssetKeeper:
         """Return what was kept last, None if nothing was."""
         return self._store.get(KEY)
 
-    def write(self, state: State) -> None:
-        """Keep ``state``."""
-        self._store.set(KEY, state.to_json())
+    def write(self, value: Mapping[str, Any]) -> None:
+        """Keep ``value``, a state in JSON."""
+        self._store.set(KEY, dict(value))

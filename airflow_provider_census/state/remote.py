@@ -8,7 +8,8 @@ from typing import Any
 from airflow_provider_census.errors import Busy, ConfigError, StateError
 from airflow_provider_census.state.kept import Keeper
 from airflow_provider_census.state.runs import UNDER_WAY, StatesInRuns, TaskStates
-from airflow_provider_census.sync.state import State, newest
+from airflow_provider_census.sync.spill import Spill
+from airflow_provider_census.sync.state import State, newest_first
 
 
 class RemoteStore:
@@ -21,13 +22,15 @@ class RemoteStore:
     :param ti: the task instance that looks.
     :param dag_id: of the sync, as ``task_id``.
     :param keeper: where it is kept if not in XCom.
+    :param spill: keeps what is too large.
     """
 
-    def __init__(self, ti: Any, dag_id: str, task_id: str, sync_id: str, keeper: Keeper | None) -> None:
+    def __init__(self, ti: Any, dag_id: str, task_id: str, sync_id: str, keeper: Keeper | None, spill: Spill) -> None:
         self._ti = ti
         self._dag_id = dag_id
         self._task_id = task_id
         self._keeper = keeper
+        self._spill = spill
         self._in_runs = StatesInRuns(dag_id, task_id, sync_id)
         self._values: list[dict[str, Any]] = []
         self._runs: TaskStates = {}
@@ -59,13 +62,13 @@ class RemoteStore:
         if self._runs:
             self._values = self._in_runs.read(next(iter(self._runs)), self._runs)
         pointers = {str(value["kept_in"]) for value in self._values if "kept_in" in value}
-        in_xcom = newest(value for value in self._values if "kept_in" not in value)
+        values = newest_first(value for value in self._values if "kept_in" not in value)
         if self._keeper is not None:
             kept = self._keeper.read()
-            return in_xcom if kept is None and not pointers else None if kept is None else State.from_json(kept)
-        if pointers:
+            values = [kept] if kept is not None else [] if pointers else values
+        elif pointers:
             raise StateError(f"the state of this sync is kept in {', '.join(sorted(pointers))}, not in XCom")
-        return in_xcom
+        return self._spill.restore(values)
 
     def save(self, state: State) -> None:
         """
@@ -75,10 +78,10 @@ class RemoteStore:
         :raises ConfigError: there is no run it could hang on.
         """
         self.refuse_second_writer()
+        value = self._spill.pack(state)
         if self._keeper is not None:
-            self._keeper.write(state)
+            self._keeper.write(value)
         else:
-            value = state.to_json()
             for run_id, map_index in self._hooks():
                 self._in_runs.write(value, run_id=run_id, map_index=map_index)
         self.refuse_second_writer()

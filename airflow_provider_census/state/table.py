@@ -1,10 +1,11 @@
 """
-The state of a sync in a table: for states too large for XCom, and for metadata databases that are cleaned often.
+The state of a sync in a table: for sources that may only be read, and for metadata databases that are cleaned often.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlglot import exp
@@ -12,7 +13,6 @@ from sqlglot import exp
 from airflow_provider_census.errors import Busy
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Bound, Query, bind
-from airflow_provider_census.sync.state import State
 
 TABLE = "census_state"
 
@@ -39,24 +39,24 @@ class TableKeeper:
         self._sequence = row[0] if row else None
         return json.loads(row[1]) if row else None
 
-    def write(self, state: State) -> None:
+    def write(self, value: Mapping[str, Any]) -> None:
         """
-        Keep ``state``.
+        Keep ``value``, a state in JSON.
 
         :raises Busy: somebody else has written the row since it was read.
         """
         row = self._row()
         if (row[0] if row else None) != self._sequence:
             raise Busy("another run of this sync has saved its state meanwhile; this one stops")
-        text = json.dumps(state.to_json())
-        values = (Bound(self._sync_id), ", ", Bound(state.sequence), ", ", Bound(text), ")")
+        text = json.dumps(value)
+        values = (Bound(self._sync_id), ", ", Bound(value["sequence"]), ", ", Bound(text), ")")
         self._source.write(
             [
                 self._query(f"DELETE FROM {TABLE} WHERE sync_id = ", Bound(self._sync_id)),
                 self._query(f"INSERT INTO {TABLE} (sync_id, sequence, value) VALUES (", *values),
             ]
         )
-        self._sequence = state.sequence
+        self._sequence = value["sequence"]
 
     def _create(self) -> Query:
         dialect = self._source.dialect

@@ -9,18 +9,35 @@ XCom was not made for this, so three of its ways are worked around here (Airflow
   old state. So the runs it leaves out are asked one by one.
 - Airflow deletes the XComs of a task when a try starts. So, where Airflow has a task state store (3.3), the state is
   written there too, which survives retries and clears of its own run, and comes back into XCom with the next try.
+
+What is too large for XCom is in a table, see :mod:`~airflow_provider_census.sync.spill`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import Busy, StateError
 from airflow_provider_census.state.runs import KEY, UNDER_WAY, StatesInRuns, TaskStates
-from airflow_provider_census.sync.state import State, newest
+from airflow_provider_census.sync.state import State, newest_first
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_census.sync.spill import Spill
+
+
+def recover(context: Context) -> None:
+    """
+    Put back into XCom what earlier tries of this run have left there.
+
+    To be called first: whatever becomes of this try, later runs read XCom alone.
+    """
+    checkpoints: Any = context.get("task_state_store")
+    checkpoint = checkpoints and checkpoints.get(KEY)
+    if checkpoint:
+        context["ti"].xcom_push(key=KEY, value=checkpoint)
 
 
 class XComStore:
@@ -28,14 +45,16 @@ class XComStore:
     The state of the running task's sync.
 
     :param sync_id: tells the syncs of one task apart (mapped tasks); state of other syncs is not seen.
+    :param spill: keeps what is too large.
     """
 
-    def __init__(self, context: Context, sync_id: str) -> None:
+    def __init__(self, context: Context, sync_id: str, spill: Spill) -> None:
         self._ti: Any = context["ti"]
         self._map_index = -1 if self._ti.map_index is None else self._ti.map_index
         # As Airflow labels the task where it lists states.
         self._label = self._ti.task_id if self._map_index < 0 else f"{self._ti.task_id}_{self._map_index}"
         self._sync_id = sync_id
+        self._spill = spill
         self._task_store: Any = context.get("task_state_store")
         self._runs = StatesInRuns(self._ti.dag_id, self._ti.task_id, sync_id)
         self._others: TaskStates = {}
@@ -47,19 +66,18 @@ class XComStore:
         """Whether a retry of this run will see what this try has saved."""
         return self._task_store is not None
 
-    def recover(self) -> None:
-        """
-        Put back into XCom what earlier tries of this run have left there.
-
-        To be called first: whatever becomes of this try, later runs read XCom alone.
-        """
-        checkpoint = self._checkpoint()
-        if checkpoint:
-            self._ti.xcom_push(key=KEY, value=checkpoint)
-
-    def load(self, *, kept_elsewhere: bool = False) -> State | None:
+    def load(self) -> State | None:
         """
         Return the newest state any run has saved.
+
+        :raises Busy: another run of the same sync is under way.
+        :raises StateError: what is there cannot be told to be the state of this sync.
+        """
+        return self._spill.restore(self.find())
+
+    def find(self, *, kept_elsewhere: bool = False) -> list[Any]:
+        """
+        Return what the runs have saved, the newest first.
 
         :param kept_elsewhere: whether the sync keeps its state elsewhere now.
         :raises Busy: another run of the same sync is under way.
@@ -75,7 +93,7 @@ class XComStore:
                 f"the state of this sync is kept in {', '.join(sorted(self.pointers))}; say so in the delta's state, "
                 f"or delete its XCom values {KEY!r} to start over"
             )
-        return newest(value for value in own if "kept_in" not in value)
+        return newest_first(value for value in own if "kept_in" not in value)
 
     def lost(self) -> bool:
         """Return whether the task has succeeded in an earlier run, and no run left a state."""
@@ -84,23 +102,20 @@ class XComStore:
     def save(self, state: State) -> None:
         """Keep ``state``: in XCom for later runs, in the task state store for retries of this one."""
         own = {"run_id": self._ti.run_id, "sync_id": self._sync_id, "map_index": self._map_index}
-        value = {**state.to_json(), **own}
+        value = {**self._spill.pack(state), **own}
         if self._task_store is not None:
             from airflow.sdk.execution_time.context import NEVER_EXPIRE  # Airflow 3.3, as the store itself
 
             # First, as the next to read after a crash is the retry.
             self._task_store.set(KEY, value, retention=NEVER_EXPIRE)
         self._ti.xcom_push(key=KEY, value=value)
+        self._spill.kept()
 
-    def point(self, state: State, kept_in: str) -> None:
+    def point(self, value: Mapping[str, Any], kept_in: str) -> None:
         """Leave word of a state that is kept elsewhere."""
-        value = state.to_json()
         shown = {name: value[name] for name in ("version", "sequence", "target", "mapping", "watermark")}
         own = {"run_id": self._ti.run_id, "sync_id": self._sync_id, "map_index": self._map_index}
         self._ti.xcom_push(key=KEY, value={**shown, **own, "kept_in": kept_in})
-
-    def _checkpoint(self) -> Any:
-        return None if self._task_store is None else self._task_store.get(KEY)
 
     def _refuse_second_writer(self) -> None:
         for run_id, tasks in self._others.items():

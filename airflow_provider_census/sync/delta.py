@@ -44,7 +44,8 @@ class Watermark:
     :param on_missing: when earlier runs were there but their state is gone: ``full`` refresh, start ``now``, ``fail``.
     :param baseline: on the first run ``send`` all rows, or ``skip`` them: take what is there as settled.
     :param state: where the state lives: ``auto`` and ``xcom`` keep it in XCom, ``asset`` in Airflow's asset state store
-        (3.3 or later; the sync then needs a ``sync_id``), any other name is a connection: a table there.
+        (3.3 or later; the sync then needs a ``sync_id``), any other name is a connection: a table there. What is too
+        large for Airflow goes into a table of the source: see :mod:`~airflow_provider_census.sync.spill`.
     """
 
     column: str

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.errors import CensusError
+from airflow_provider_census.errors import CensusError, StateFull
 from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
 from airflow_provider_census.sync.changes import Changes, Reader, open_changes
 from airflow_provider_census.sync.delivery import deliver, workers
@@ -130,6 +130,7 @@ class _Run:
         self._careful = False
         self._under_way: dict[str, Change] = {}
         self._saved_at = time.monotonic()
+        self._full: StateFull | None = None
         self.tally = Tally()
         self.pace = Pace(
             client, sync.destination, source.dialect, self.tally, observe=None if sync.dry_run else observe
@@ -185,6 +186,7 @@ class _Run:
             self._changes.finish()
         finally:
             self._save()
+        self._check_room()
         self.tally.check()
 
     def rehearse(self) -> dict[str, float]:
@@ -222,6 +224,8 @@ class _Run:
         behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
         self.pace.asked(self._changes)
         for change in self._changes.read():
+            # Raised here, on the side of the source, it leaves time to take note of what is under way.
+            self._check_room()
             self.pace.row()
             self.tally.read += 1
             mapped = self._mapper(change.row)
@@ -284,6 +288,7 @@ class _Run:
         self._changes.intend(tokens, int(time.time()) if self._sync.destination.finds else 0)
         try:
             self._save()
+            self._check_room()
         except BaseException:
             self.withdraw(tokens)
             raise
@@ -318,9 +323,17 @@ class _Run:
         if time.monotonic() - self._saved_at >= (_CAREFUL_S if self._careful else _CHECKPOINT_S):
             self._save()
 
+    def _check_room(self) -> None:
+        if self._full is not None:
+            raise self._full
+
     def _save(self) -> None:
         state = self._changes.state() if self._changes else None
         if state is not None:
             self._sequence += 1
-            self._store.save(replace(state, sequence=self._sequence))
+            self._full = None
+            try:
+                self._store.save(replace(state, sequence=self._sequence))
+            except StateFull as error:
+                self._full = error
         self._saved_at = time.monotonic()

@@ -10,8 +10,6 @@ keys in memory: the snapshot is a table.
 from __future__ import annotations
 
 import itertools
-import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import IN_DOUBT, Database
+from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
@@ -109,18 +108,17 @@ class SnapshotChanges:
 
         :param expected: whether they are the rows of the run.
         """
-        with tempfile.TemporaryFile() as spool:
-            batches = 0
+
+        def counted() -> Iterator[Sequence[tuple[Any, ...]]]:
             rows = 0
             for batch in self._database.stream(query):
-                pickle.dump(batch, spool)
-                batches += 1
                 rows += len(batch)
+                yield batch
             if expected:
                 self.expected = rows
-            spool.seek(0)
-            for _ in range(batches):
-                yield from pickle.load(spool)
+
+        for batch in spooled(counted()):
+            yield from batch
 
     def _doubted(self, changes: Iterator[Change]) -> Iterator[Change]:
         """Yield ``changes`` when the snapshot does not call settled any more what they may alter."""

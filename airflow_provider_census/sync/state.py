@@ -64,10 +64,10 @@ class State:
             "run_id": self.run_id,
             "mapping": self.mapping,
             "watermark": {"column": self.column, "value": encode(self.watermark)},
-            "settled": _pack(self.settled),
+            "settled": pack_digests(self.settled),
             "owed": [encode(key) for key in self.owed],
             "owed_null_keys": self.owed_null_keys,
-            "in_doubt": {"since": self.in_doubt_since, "rows": _pack(self.in_doubt)},
+            "in_doubt": {"since": self.in_doubt_since, "rows": pack_digests(self.in_doubt)},
             "adopting": self.adopting,
         }
 
@@ -82,16 +82,18 @@ class State:
             version = value["version"]
             if version != VERSION:
                 raise StateError(f"state version {version} is not known here (known: {VERSION}); upgrade the package")
+            if "spilled" in value:
+                raise StateError(f"this is a part of a state: the rest is in a table, {value['spilled']['table']}")
             return cls(
                 target=value["target"],
                 sequence=int(value["sequence"]),
                 mapping=value["mapping"],
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),
-                settled=_unpack(value["settled"]),
+                settled=unpack_digests(value["settled"]),
                 owed=tuple(decode(key) for key in value["owed"]),
                 owed_null_keys=bool(value["owed_null_keys"]),
-                in_doubt=_unpack(value["in_doubt"]["rows"]),
+                in_doubt=unpack_digests(value["in_doubt"]["rows"]),
                 in_doubt_since=int(value["in_doubt"]["since"]),
                 adopting=bool(value["adopting"]),
                 run_id=value["run_id"],
@@ -116,7 +118,11 @@ class StateStore(Protocol):
         """Return whether runs were there although :meth:`load` found no state."""
 
     def save(self, state: State) -> None:
-        """Keep ``state`` so that it survives the end of this process."""
+        """
+        Keep ``state`` so that it survives the end of this process.
+
+        :raises StateFull: it is kept, and must not grow.
+        """
 
 
 class MemoryStore:
@@ -138,17 +144,25 @@ class MemoryStore:
         self.value = state.to_json()
 
 
-def newest(values: Iterable[Any]) -> State | None:
-    """Return the state with the greatest sequence among JSON values, skipping empty ones."""
-    states = [State.from_json(value) for value in values if value]
-    return max(states, key=lambda s: s.sequence, default=None)
+def newest_first(values: Iterable[Any]) -> list[Any]:
+    """
+    Return JSON values of one sync by their sequence, without empty ones.
+
+    :raises StateError: one has none.
+    """
+    try:
+        return sorted(filter(None, values), key=lambda value: int(value["sequence"]), reverse=True)
+    except (KeyError, TypeError, ValueError):
+        raise StateError("a stored state is not readable (no sequence); delete it to start over") from None
 
 
-def _pack(digests: frozenset[bytes]) -> str:
+def pack_digests(digests: frozenset[bytes]) -> str:
+    """Return digests as text."""
     return base64.b64encode(b"".join(sorted(digests))).decode()
 
 
-def _unpack(text: str) -> frozenset[bytes]:
+def unpack_digests(text: str) -> frozenset[bytes]:
+    """Return what :func:`pack_digests` was given; ValueError if it is something else."""
     packed = base64.b64decode(text, validate=True)
     return frozenset(packed[i : i + _DIGEST_BYTES] for i in range(0, len(packed), _DIGEST_BYTES))
 

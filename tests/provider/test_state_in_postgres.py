@@ -21,7 +21,7 @@ def test_the_order_of_runs_matters_as_little_on_postgresql(postgres_uri: str) ->
     assert "/airflow?" in database
 
     # Airflow connects to one metadata database in a process.
-    options = ["-q", "-p", "no:cacheprovider", "-n", "0", "-k", "TestOrderOfRuns"]
+    options = ["-q", "-p", "no:cacheprovider", "-n", "0", "-k", "TestOrderOfRuns or TestLargeState"]
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "tests/provider/test_state_in_xcom.py"],
         cwd=ROOT,
@@ -34,3 +34,6 @@ def test_the_order_of_runs_matters_as_little_on_postgresql(postgres_uri: str) ->
     assert tests.returncode == 0, tests.stdout[-5000:]
     with psycopg.connect(postgres_uri.replace("/postgres?", "/airflow?")) as metadata:
         assert metadata.execute("SELECT count(*) FROM xcom WHERE key = 'census_state'").fetchone() > (10,)
+        spilled = "SELECT max(length(value::text)) FROM xcom WHERE value ? 'spilled'"
+        ((longest,),) = metadata.execute(spilled).fetchall()
+        assert 0 < longest < 48 * 1024

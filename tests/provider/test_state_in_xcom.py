@@ -19,6 +19,7 @@ from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync import FullRefresh, Watermark
 from tests.deployment import Deployment
 from tests.provider.conftest import (
+    EVENTS,
     HAS_TASK_STATE_STORE,
     MESSAGES,
     NEEDS_TASK_STATE_STORE,
@@ -236,6 +237,81 @@ class TestRetries:
         deployment.set_state(dag, first, TaskInstanceState.FAILED)
         assert deployment.resume(dag, second).state == "success"
         assert sent(census_sandbox) == ["1"]
+
+
+class TestLargeState:
+    """Ten thousand events of one moment, which Braze does not remove if they are sent twice."""
+
+    MANY = 10_000
+
+    @pytest.fixture
+    def moment(self, warehouse: Warehouse) -> Warehouse:
+        warehouse.put(*range(self.MANY))
+        warehouse.level()
+        return warehouse
+
+    def test_it_stays_small_in_xcom_and_every_run_knows_all_of_it(
+        self, deployment: Deployment, moment: Warehouse, braze: Any, events: DagOf
+    ) -> None:
+        dag = events()
+        first = deployment.run(dag, logical_date=NOW)
+        second = deployment.run(dag, logical_date=LONG_AGO)
+
+        assert outcomes(first.result) == {"sent": self.MANY, "read": self.MANY}
+        assert outcomes(second.result) == {"unchanged": self.MANY, "read": self.MANY}
+        value = second.xcom("census_state")
+        assert len(json.dumps(value)) < 48 * 1024
+        assert value["spilled"]["conn_id"] == "warehouse"
+        assert value["spilled"]["rows"]["settled"] > self.MANY / 2
+        assert value["watermark"] == {"column": "moved", "value": 1}
+
+    @NEEDS_TASK_STATE_STORE
+    def test_a_retry_and_a_cleared_run_go_on_behind_it(
+        self, deployment: Deployment, moment: Warehouse, braze: Any, census_sandbox: Sandbox, events: DagOf
+    ) -> None:
+        down = {"status": 503, "headers": {"Retry-After": "0"}}
+        outage = Fault(api="braze", path="/users/track", after=100, times=10_000, **down)
+        census_sandbox.inject(outage)
+        dag = events(retries=1, retry_delay=dt.timedelta(0))
+        run_id = deployment.create(dag)
+        assert deployment.resume(dag, run_id, tries=1).state == "up_for_retry"
+        outage.times = 0
+        assert deployment.resume(dag, run_id).state == "success"
+        deployment.clear(dag, run_id)
+        assert deployment.resume(dag, run_id).state == "success"
+        assert deployment.run(dag, logical_date=LONG_AGO).state == "success"
+
+        assert sorted(int(event["external_id"]) for event in braze.events) == list(range(self.MANY))
+
+    def test_mapped_tasks_have_one_each(
+        self, deployment: Deployment, moment: Warehouse, braze: Any, make_dag: Callable[..., DAG]
+    ) -> None:
+        settings = {**EVENTS, "sql": "SELECT * FROM users WHERE id % 2 = :rest"}
+        with make_dag() as dag:
+            CensusSyncOperator.partial(**settings).expand(parameters=[{"rest": 0}, {"rest": 1}])
+
+        for _ in range(2):
+            run = deployment.run(dag)
+
+        counts = [outcomes(run.xcoms[f"events[{n}]"]["return_value"]) for n in (0, 1)]
+        assert counts == [{"unchanged": self.MANY // 2, "read": self.MANY // 2}] * 2
+        assert len(braze.events) == self.MANY
+
+    def test_the_table_is_not_missed_in_silence(
+        self, deployment: Deployment, moment: Warehouse, braze: Any, events: DagOf
+    ) -> None:
+        deployment.run(events())
+        moment._db.execute("DROP TABLE census_spill")
+        moment._db.commit()
+
+        lost = deployment.run(events(retries=1))
+
+        assert isinstance(lost.error, AirflowFailException)
+        assert "Bring the table back" in str(lost.error)
+        assert len(braze.events) == self.MANY
+        again = deployment.run(events(full_refresh=True))
+        assert outcomes(again.result) == {"sent": self.MANY, "read": self.MANY}
+        assert outcomes(deployment.run(events()).result) == {"unchanged": self.MANY, "read": self.MANY}
 
 
 class TestLostState:

@@ -248,6 +248,30 @@ def test_of_mapped_tasks_the_one_that_is_named_is_changed(
     assert sorted(lines(slack.texts("general"))) == [1, 1, 2]
 
 
+def test_a_state_that_is_partly_in_a_table_is_handled_whole(
+    deployment: Deployment, warehouse: Warehouse, braze: Any, census_sandbox: Sandbox, users: DagOf
+) -> None:
+    warehouse.put(*range(10_000))
+    warehouse.level()
+    dag = users()
+    deployment.run(dag)
+    desk = Desk(deployment, dag)
+    assert desk.do("show")["state"]["settled"] == 10_000
+    exported = desk.do("export")["state"]
+    assert "spilled" not in exported
+
+    desk.do("reset")
+    desk.do("import", json.dumps(exported))
+
+    assert outcomes(deployment.run(dag).result) == {"unchanged": 10_000, "read": 10_000}
+    warehouse._db.execute("DROP TABLE census_spill")
+    warehouse._db.commit()
+    assert "Bring the table back" in desk.refusal("show")
+    assert "Bring the table back" in desk.refusal("export")
+    assert desk.do("rebase", "1")["state"]["settled"] == 0
+    assert outcomes(deployment.run(dag).result) == {"upserted": 10_000, "read": 10_000}
+
+
 def test_a_decorated_sync_has_a_state_like_any_other(
     deployment: Deployment, warehouse: Warehouse, braze: Any, make_dag: Callable[..., DAG]
 ) -> None:

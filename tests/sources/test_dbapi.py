@@ -3,9 +3,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import os
 import sqlite3
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,11 @@ from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow.providers.standard.hooks.filesystem import FSHook
 
-from airflow_provider_census.errors import ConfigError, Unavailable
+from airflow_provider_census.errors import ConfigError, StateError, StateFull, Unavailable
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Model, ModelSql, Query
+from airflow_provider_census.sync.spill import Spill
+from airflow_provider_census.sync.state import State
 
 Make = Callable[[str], DbApiSource]
 
@@ -211,6 +215,20 @@ def test_a_server_side_cursor_is_open_only_while_it_is_read(make: Make, postgres
     assert sessions() == 0
 
 
+@pytest.mark.parametrize("driver", ["duckdb", "sqlite", "psycopg", "mysqlclient"])
+def test_what_a_run_remembers_can_be_written_where_it_reads(make: Make, driver: str) -> None:
+    source = make(driver)
+    source.write([Query("CREATE TABLE kept (n INTEGER)")])
+    rows = source.stream(numbers(source, 5000, "person "), 10)
+    assert next(rows)[0] == (1, "person 1")
+
+    source.write([Query("INSERT INTO kept VALUES (1)")])
+
+    assert read(source, "SELECT n FROM kept") == [(1,)]
+    assert sum(map(len, rows)) == 4990
+    source.write([Query("DROP TABLE kept")])
+
+
 def test_a_reading_closed_early_frees_the_database(make: Make, tmp_path: Path) -> None:
     source = make("sqlite")
     path = tmp_path / "w.sqlite"
@@ -218,13 +236,47 @@ def test_a_reading_closed_early_frees_the_database(make: Make, tmp_path: Path) -
         writer.execute("CREATE TABLE t AS " + NUMBERS.format(count=5000, text="person "))
     rows = source.stream(Query("SELECT * FROM t"), 10)
     assert next(rows)[0] == (1, "person 1")
-    with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite3.connect(path, timeout=0) as writer:
-        writer.execute("DROP TABLE t")
 
     rows.close()
 
     with sqlite3.connect(path, timeout=0) as writer:
         writer.execute("DROP TABLE t")
+
+
+LARGE = State(target="t", settled=frozenset(n.to_bytes(8, "big") for n in range(50_000)), owed=("é", 2**60))
+
+
+def test_what_is_too_large_for_a_state_is_kept_beside_the_model(source: DbApiSource) -> None:
+    def spill() -> Spill:
+        return Spill("sync", "warehouse", lambda _: source, adds=True)
+
+    values: list[Any] = []
+    for sequence in range(5):
+        run = spill()
+        assert run.restore(values) == (replace(LARGE, sequence=sequence - 1) if values else None)
+        values.insert(0, json.loads(json.dumps(run.pack(replace(LARGE, sequence=sequence)))))
+        run.kept()
+
+    assert len(json.dumps(values[0])) < 48 * 1024
+    assert read(source, "SELECT count(*) FROM census_spill")[0][0] == 12
+    source.write([Query("DROP TABLE census_spill")])
+    with pytest.raises(StateError, match="census_spill"):
+        spill().restore(values)
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_a_source_that_may_only_be_read_says_so(make: Make, driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(driver).write([Query("DROP ROLE IF EXISTS reader"), Query("CREATE USER reader")])
+    fields = json.loads(os.environ["AIRFLOW_CONN_WAREHOUSE"])
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps({**fields, "login": "reader"}))
+    reader = DbApiSource.of("warehouse")
+    assert read(reader, "SELECT 1") == [(1,)]
+    spill = Spill("sync", "warehouse", lambda _: reader, adds=True)
+
+    spill.pack(LARGE)
+
+    with pytest.raises(StateFull, match=r"denied.*table census_spill.*Watermark\(state=<connection id>\)"):
+        spill.kept()
 
 
 def test_a_wrong_statement_is_the_authors_to_mend_in_the_databases_words(source: DbApiSource) -> None:

@@ -69,7 +69,7 @@ class Database:
     def stream(self, query: Query, batch_rows: int = 100) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         self.open += 1
         try:
-            with closing(self.connect()) as connection:
+            with closing(self.connect()) as connection, self._errors():
                 cursor = connection.execute(query.sql, query.parameters or ())
                 while batch := cursor.fetchmany(min(batch_rows, 100)):
                     if self.breaks_after is not None and self.fetched + len(batch) > self.breaks_after:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_census.errors import StateError
-from airflow_provider_census.sync.state import State, decode, encode, newest, readable
+from airflow_provider_census.sync.state import State, decode, encode, newest_first, readable
 
 ZONES = st.timezones() | st.just(dt.UTC) | st.integers(-1439, 1439).map(lambda m: dt.timezone(dt.timedelta(minutes=m)))
 TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(["\x00", "\ud800", "\U0010ffff", '"}', ""])
@@ -124,10 +124,14 @@ def test_a_value_that_cannot_be_kept_is_refused(value: Any) -> None:
 
 def test_the_newest_state_is_the_one_with_the_greatest_sequence() -> None:
     states = [State(target=f"t{n}", sequence=n).to_json() for n in (3, 10, 7)]
-    found = newest([None, *states, None])
-    assert found is not None
-    assert found.target == "t10"
-    assert newest([]) is None
+    assert [value["target"] for value in newest_first([None, *states, None])] == ["t10", "t7", "t3"]
+    assert newest_first([]) == []
+
+
+@pytest.mark.parametrize("value", [{"target": "t"}, {"sequence": "x"}, [1], "text"])
+def test_a_state_that_cannot_be_told_from_the_newest_is_a_state_error(value: Any) -> None:
+    with pytest.raises(StateError, match="no sequence"):
+        newest_first([State(target="t").to_json(), value])
 
 
 @pytest.mark.parametrize(
