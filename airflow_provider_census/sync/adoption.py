@@ -18,9 +18,9 @@ from dataclasses import replace
 from airflow_provider_census.destinations.base import Destination, Refused, rejected
 from airflow_provider_census.errors import AccountingError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sync.comparison import due
-from airflow_provider_census.sync.delivery import MAX_REASON, Health
 from airflow_provider_census.sync.delta import Delta, Snapshot
 from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.sending import MAX_REASON, Health
 from airflow_provider_census.sync.values import Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 

@@ -99,13 +99,17 @@ class Client:
         self._wire = Wire(endpoint, timeout_s)
         self._lock = threading.Lock()
 
-    def run(self, exchange: Exchange[T]) -> T:
-        """Drive ``exchange`` to its end and return what it found. Errors of a request are thrown into it."""
+    def run(self, exchange: Exchange[T], *, attempts: int | None = None) -> T:
+        """
+        Drive ``exchange`` to its end and return what it found. Errors of a request are thrown into it.
+
+        :param attempts: how often each of its requests is sent at the most, if not as often as usual.
+        """
         try:
             request = next(exchange)
             while True:
                 try:
-                    response = self.send(request)
+                    response = self.send(request, attempts=attempts)
                 except (Unanswered, Unavailable) as error:
                     request = exchange.throw(error)
                 else:
@@ -118,7 +122,7 @@ class Client:
             error.args = tuple(self.endpoint.redact(part) if isinstance(part, str) else part for part in error.args)
             raise
 
-    def send(self, request: Request) -> Response:
+    def send(self, request: Request, *, attempts: int | None = None) -> Response:
         """
         Send ``request`` until it is answered, as often as is safe.
 
@@ -131,7 +135,7 @@ class Client:
         try:
             return self._attempt(request)
         except _TryAgain as error:
-            return self._try_again(request, error)
+            return self._try_again(request, error, attempts or self._attempts)
 
     def concurrency(self, most: int) -> Concurrency:
         """Return what decides how many requests are in flight from now on: ``most`` at the most."""
@@ -201,7 +205,7 @@ class Client:
             case verdicts.Misdirected(reason):
                 raise ConfigError(f"{request}: {reason}")
 
-    def _try_again(self, request: Request, first: _TryAgain) -> Response:
+    def _try_again(self, request: Request, first: _TryAgain, attempts: int) -> Response:
         """Wait and send the request again, as often as is left after the attempt that failed with ``first``."""
         made = [first]
 
@@ -213,7 +217,7 @@ class Client:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             wait=self._wait,
-            stop=tenacity.stop_after_attempt(self._attempts),
+            stop=tenacity.stop_after_attempt(attempts),
             before_sleep=self._count_retry,
             sleep=self.sleep,
             reraise=True,
@@ -222,7 +226,7 @@ class Client:
             return retrying(attempt)
         except _TryAgain as error:
             raise Unavailable(
-                f"{request}: {error} after {self._attempts} attempts",
+                f"{request}: {error} after {attempts} attempts",
                 status=error.status,
                 unheard=error.retry.applied and error.status is None,
             ) from None

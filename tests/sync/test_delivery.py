@@ -124,9 +124,6 @@ def test_operations_of_many_lanes_do_not_pile_up() -> None:
 def test_one_poison_record_among_75_is_found_in_few_calls(
     sandbox: Sandbox, tiny: TinyApi, client: Client, poison: int
 ) -> None:
-    class Wide(Tiny):
-        batch = 75
-
     tiny.refused[str(poison)] = "the plan is unknown"
     results, error = drain(Wide("post", APPEND), client, operations(75, APPEND))
     assert error is None
@@ -310,6 +307,94 @@ def test_a_single_row_that_breaks_the_api_does_not_stop_the_run(tiny: TinyApi, c
     assert error is None
     assert [n for n, o in sorted(outcomes(results).items()) if o is not Outcome.UPSERTED] == [7, 77]
     assert dict(results)[7].status == 500
+
+
+class Wide(Tiny):
+    batch = 75
+
+
+@pytest.mark.parametrize("guilty", [{0}, {37}, {74}, {40, 74}])
+def test_a_record_that_makes_the_api_fail_is_rejected_alone(
+    sandbox: Sandbox, tiny: TinyApi, client: Client, guilty: set[int]
+) -> None:
+    tiny.breaks = {str(n) for n in guilty}
+    results, error = drain(Wide("record", UPSERT), client, operations(75))
+    assert error is None
+    refused = {token: result for token, result in results if result.outcome is Outcome.REJECTED}
+    assert set(refused) == guilty
+    assert all(result.status == 500 and not result.passing for result in refused.values())
+    assert sorted(map(int, tiny.records)) == [n for n in range(75) if n not in guilty]
+    assert len(sandbox.ledger) <= 6 + 2 * 2 * len(guilty) * math.log2(75)
+
+
+def test_an_object_for_which_the_api_always_fails_costs_few_requests(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    class Lanes(Wide):
+        def lane(self, operation: Operation) -> Any:
+            return operation.record.key < 75
+
+    tiny.breaks = {str(n) for n in range(75)}
+    results, error = drain(Lanes("record", UPSERT), client, operations(75 * 6))
+    assert error is None
+    assert [n for n, outcome in sorted(outcomes(results).items()) if outcome is not Outcome.UPSERTED] == list(range(75))
+    assert len(sandbox.ledger) <= 5 + 6 + 2 * 4 * math.log2(128)
+
+
+def test_an_api_that_fails_for_everything_is_soon_left_alone(sandbox: Sandbox, tiny: TinyApi, client: Client) -> None:
+    sandbox.inject(Fault(api="tiny", status=500, times=10_000))
+    results, error = drain(Wide("record", UPSERT), client, operations(75 * 100))
+    assert isinstance(error, Unavailable)
+    assert "down" in str(error)
+    assert all(result.passing for _, result in results)
+    assert len(sandbox.ledger) <= 6 * (Wide.concurrency + 6)
+
+
+def test_an_api_that_fails_for_the_only_batch_is_asked_little_more(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    sandbox.inject(Fault(api="tiny", status=500, times=10_000))
+    results, error = drain(Wide("record", UPSERT), client, operations(75))
+    assert error is None
+    assert {(result.outcome, result.passing) for _, result in results} == {(Outcome.REJECTED, True)}
+    assert len(sandbox.ledger) <= 6 + 2 * 2
+
+
+def test_what_may_not_be_repeated_is_not_sent_again_to_find_the_record_that_makes_the_api_fail(
+    sandbox: Sandbox, tiny: TinyApi, client: Client
+) -> None:
+    tiny.breaks = {"7"}
+    results, error = drain(Wide("post", APPEND), client, operations(75, APPEND))
+    assert error is None
+    assert set(outcomes(results).values()) == {Outcome.UNCERTAIN}
+    assert len(sandbox.ledger) == 1
+
+
+@pytest.mark.parametrize("guilty", [0, 3, 9])
+def test_records_behind_one_that_makes_the_api_fail_are_sent_too_where_each_has_a_request_of_its_own(
+    tiny: TinyApi, client: Client, guilty: int
+) -> None:
+    class OneByOne(Tiny):
+        """As destinations do that look a batch up and then write its records one after the other."""
+
+        def send(self, batch: Sequence[Operation]) -> Exchange[Sequence[RowResult | None]]:
+            results: list[RowResult | None] = []
+            for operation in batch:
+                try:
+                    results += yield from super().send([operation])
+                except Unavailable as error:
+                    if not results:
+                        raise
+                    missed = RowResult(Outcome.REJECTED, str(error), error.status, passing=True)
+                    return [*results, *[missed] * (len(batch) - len(results))]
+            return results
+
+    tiny.breaks = {str(guilty)}
+    results, error = drain(OneByOne("record", UPSERT), client, operations(10))
+    assert error is None
+    assert [n for n, outcome in outcomes(results).items() if outcome is Outcome.REJECTED] == [guilty]
+    # Of the last one it cannot be told: nothing was answered since.
+    assert dict(results)[guilty].passing == (guilty == 9)
 
 
 @pytest.mark.parametrize(
