@@ -27,7 +27,8 @@ Made from the code by `python docs/generate.py`; do not edit.
 What an answer means, unless a destination says otherwise: 401 and 403 stop the run, 408, 425, 429 and 503 are tried
 again for every request, 500, 502, 504 and a lost answer only where sending twice is harmless (else the row is
 `uncertain`), another 4xx about the records makes them `rejected` with the API's own words, and a batch refused as a
-whole is halved until the record at fault is alone. A redirect or an invalid certificate means that the host is wrong.
+whole is halved until the record at fault is alone, as is one for which the API fails while it answers others. A
+redirect or an invalid certificate means that the host is wrong.
 
 Where present values can be read, ``Snapshot(baseline="adopt")`` can compare with them and ``set="if_empty"`` leave them
 alone. Objects without that line cannot be looked up.

@@ -97,7 +97,7 @@ class Braze(Destination):
         Rate("catalogs", 50, 60),
         Rate("catalog_items", 16_000, 60),
     )
-    concurrency = 32
+    concurrency = 64
 
     def __init__(
         self,

@@ -221,6 +221,7 @@ class Http(Destination):
         request = Request(
             method=call.method,
             path=path,
+            shown=str(call.path),
             json=body,
             headers={**self._settings.headers, **self._idempotency(call, path, batch)},
             idempotent=all(self.resendable(operation) for operation in batch),

@@ -105,7 +105,7 @@ class Intercom(Destination):
     # 10,000 a minute per app, which Intercom counts in windows of ten seconds.
     rates = (Rate("app", 1666, 10),)
     # About the answers under way at that rate, at a fifth of a second each.
-    concurrency = 32
+    concurrency = 64
 
     region: ClassVar[str | None] = None
     """Where the connection says the workspace lives, if it does."""

@@ -84,7 +84,7 @@ class Segment(Destination):
     )
     # Pages "HTTP API Source" (requests) and "Rate Limits" (events): the stricter reading. Public API: unverified.
     rates = (Rate("events", 1_000, 1), Rate(sources.RATE, 60, 60))
-    concurrency = 8
+    concurrency = 16
     max_record_bytes = calls.MAX_BYTES
 
     source: ClassVar[str] = ""

@@ -86,6 +86,7 @@ class Request:
     :param idempotent: whether sending it twice leaves the destination as sending it once.
     :param limit: name of the :class:`~.rate.Rate` that counts it; empty for the first one.
     :param cost: how much of that rate it uses, in the rate's unit.
+    :param shown: what stands for the path in errors, where values of a row stand in it.
     :param at: name of the address it goes to, one of :attr:`Endpoint.others`; empty for the endpoint itself.
     """
 
@@ -99,9 +100,10 @@ class Request:
     limit: str = ""
     cost: int = 1
     at: str = ""
+    shown: str = ""
 
     def __str__(self) -> str:
-        return f"{self.at} {self.method} {self.path}".lstrip()
+        return f"{self.at} {self.method} {self.shown or self.path}".lstrip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -464,6 +464,17 @@ def test_a_path_that_is_not_there_stops_the_run(sandbox: Sandbox, client: Client
     assert len(sandbox.ledger) <= 2
 
 
+@pytest.mark.parametrize("status", [401, 500, 503])
+def test_no_error_shows_the_values_that_stand_in_a_path(sandbox: Sandbox, client: Client, status: int) -> None:
+    sandbox.inject(Fault(api="http", status=status, times=99))
+    try:
+        (result,) = run(client, http(path="/v1/things/{id}?plan={plan}", method="PUT"), row("ann@x.com", plan="gold"))
+        words = result.reason
+    except AuthError as error:
+        words = str(error)
+    assert "PUT /v1/things/{id}?plan={plan}: HTTP" in words
+
+
 def test_404_on_a_path_that_was_there_before_is_about_the_record(sandbox: Sandbox, client: Client) -> None:
     sandbox.inject(Fault(api="http", status=404, after=1, body={"message": "no such user"}))
     destination = http(SEND, path="/v1/events", concurrency=1)
