@@ -14,7 +14,7 @@ import duckdb
 
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model
-from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_table import table_name
 from bench.syncs import WORKS
 from bench.work import model
@@ -49,17 +49,18 @@ def _compare(connection: duckdb.DuckDBPyConnection) -> None:
 def _sql(connection: duckdb.DuckDBPyConnection) -> str:
     """Return a LEFT JOIN with the snapshot of the worker's sync, on the same digest."""
     work = WORKS["braze"]
-    destination, _ = work.bind("braze", "http://nowhere")
+    destination, credentials = work.bind("braze", "http://127.0.0.1")
     columns = [str(column[0]) for column in connection.execute("SELECT * FROM users LIMIT 0").description or ()]
     mapper = Mapper(work.mapping, work.key, columns, destination)
-    name = table_name(destination.sync_id, f"{destination.name}/{destination.object_name}")
+    target = destination.target(destination.endpoint(credentials), mapper.constants)
+    compared = Digest.of(mapper.reads, mapper.fingerprints)
     snapshot = SnapshotSql(
         Model("SELECT * FROM users"),
         key=work.key,
-        columns=mapper.reads,
-        salt=mapper.fingerprint,
+        columns=compared.columns,
+        salt=compared.salt,
         lower=False,
-        table=name,
+        table=table_name(destination.sync_id, target),
         dialect="duckdb",
     )
     digested = snapshot.digests().sql.removeprefix("SELECT ")

@@ -237,6 +237,26 @@ class Destination(abc.ABC):
         :raises ConfigError: a part of the connection is missing or wrong; the message says which.
         """
 
+    def target(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """
+        Return what the state of a sync speaks of: these records, known by this identifier, in this place.
+
+        :param constants: as for :meth:`place`.
+        """
+        place = endpoint.redact(self.place(endpoint, constants))
+        return f"{self.name}/{self.object_name} by {self.identifier.name} at {place}"
+
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """
+        Return where the records live, as far as connection, options and mapping tell: elsewhere nothing was sent yet.
+
+        The host, if not overridden. No secrets, and the same with a renewed key: what only the key tells (in most APIs
+        the account) is left out.
+
+        :param constants: the fields that every record has alike.
+        """
+        return urlsplit(endpoint.base_url).hostname or ""
+
     # --- values ----------------------------------------------------------------------------------------------------
 
     def scalar(self, value: Any, path: str) -> Any:

@@ -164,6 +164,14 @@ class Braze(Destination):
         key = secret(credentials, "REST API key")
         return Endpoint(url, {"Authorization": f"Bearer {key}"}, (key,))
 
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """Return also the label of the aliases, or the catalog; Braze knows the workspace by the key alone."""
+        cluster = super().place(endpoint, constants)
+        if self.identifier.name == "user_alias":
+            return f"{cluster}, alias label {self._alias_label}"
+        catalog = constants.get("catalog_name")
+        return f"{cluster}, catalog {catalog}" if catalog and self.object.name == "catalog_item" else cluster
+
     # --- values ----------------------------------------------------------------------------------------------------
 
     def scalar(self, value: Any, path: str) -> Any:

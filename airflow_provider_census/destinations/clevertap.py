@@ -29,6 +29,7 @@ from airflow_provider_census.transport.rate import Rate
 # Page "Common API Components", and sk1, which Segment's CleverTap action offers too.
 REGIONS = ("eu1", "in1", "sg1", "us1", "aps3", "mec1", "sk1")
 
+_ACCOUNT = "X-CleverTap-Account-Id"
 _WHO = (*records.WHO, *(name for name in records.WHO.values() if name not in records.WHO))
 _DELETE_BY = {"identity": "identity", "object_id": "guid"}
 
@@ -107,9 +108,13 @@ class CleverTap(Destination):
         passcode = secret(credentials, "passcode")
         return Endpoint(
             base_url(credentials.host, f"https://{region}.api.clevertap.com", "/1"),
-            {"X-CleverTap-Account-Id": account, "X-CleverTap-Passcode": passcode},
+            {_ACCOUNT: account, "X-CleverTap-Passcode": passcode},
             (passcode,),
         )
+
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """Return also the account."""
+        return f"{super().place(endpoint, constants)}, account {endpoint.headers[_ACCOUNT]}"
 
     # --- values ----------------------------------------------------------------------------------------------------
 

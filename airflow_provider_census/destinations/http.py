@@ -39,6 +39,7 @@ import uuid
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from airflow_provider_census.destinations import _http_answers as answers
 from airflow_provider_census.destinations._http_calls import ID, Call, calls
@@ -147,6 +148,18 @@ class Http(Destination):
         if not test_path.startswith("/"):
             raise ConfigError("the extra 'test_path' of the connection must be a path, like '/v1/me'")
         return Endpoint(base_url(credentials.host, None), {"Accept": "application/json", **headers}, secrets)
+
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """Return also the port and the path: on one host many APIs may answer, and an API may have many collections."""
+        parts = urlsplit(endpoint.base_url)
+        address = parts.netloc.lower()
+        if parts.path:
+            # Of an address somebody was given, the path may be what keeps others out.
+            address += f"/#{hashlib.blake2b(parts.path.encode(), digest_size=4).hexdigest()}"
+        path = self._settings.path or self._settings.delete_path
+        assert path is not None
+        given = [f", {name} {value}" for name in path.names if (value := get(constants, name)) is not None]
+        return f"{address} {path}{''.join(given)}"
 
     @classmethod
     def test(cls) -> Exchange[str]:

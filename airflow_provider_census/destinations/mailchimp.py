@@ -130,6 +130,10 @@ class Mailchimp(Destination):
         basic = base64.b64encode(f"census:{key}".encode()).decode()  # any user name will do
         return Endpoint(url, {"Authorization": f"Basic {basic}", "Accept": "application/json"}, (key, basic))
 
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """Return also the audience."""
+        return f"{super().place(endpoint, constants)}, audience {self.options['audience_id']}"
+
     @classmethod
     def test(cls) -> Exchange[str]:
         """Name the account and its audiences, whose ids a sync needs."""

@@ -128,6 +128,10 @@ class Stripe(Destination):
         headers = {"Authorization": f"Bearer {key}", "Stripe-Version": version}
         return Endpoint(base_url(credentials.host, "https://api.stripe.com", "/v1"), headers, (key,))
 
+    def place(self, endpoint: Endpoint, constants: Mapping[str, Any]) -> str:
+        """Return also the mode, which has customers of its own; Stripe knows the account by the key alone."""
+        return f"{super().place(endpoint, constants)}, {self.mode} mode"
+
     @classmethod
     def test(cls) -> Exchange[str]:
         """Read one customer: no other permission is needed for a sync but to write them, which cannot be tried out."""

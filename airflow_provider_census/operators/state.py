@@ -106,7 +106,7 @@ class CensusStateOperator(BaseOperator):
             state = store.load()
             self._refuse_unknown(sync_id, store, state)
             if isinstance(self._delta, Snapshot):
-                report = self._on_snapshot(sync_id, store, state)
+                report = self._on_snapshot(sync_id, store, state, run_id=str(context["ti"].run_id))
             else:
                 report = self._on_state(store, state, run_id=str(context["ti"].run_id))
         except Busy:
@@ -128,18 +128,10 @@ class CensusStateOperator(BaseOperator):
             raise ConfigError.unknown("sync_id", sync_id, sorted(store.found), where="among the states of this task")
 
     def _on_state(self, store: RemoteStore, state: State | None, *, run_id: str) -> dict[str, Any]:
-        from dataclasses import replace
-
         from airflow_provider_census.sync.repair import next_read
 
         if self.action in ("reset", "rebase", "import"):
-            state = replace(self._changed(state), run_id=run_id)
-            store.save(state)
-            if store.only_run:
-                self.log.warning(
-                    "The state hangs on run %r alone: clear that run, and what it has saved itself comes back.",
-                    store.only_run,
-                )
+            state = self._save(store, self._changed(state), run_id)
         if isinstance(self._delta, Watermark):
             next_run = next_read(self._delta, state, lost=store.lost)
         else:
@@ -147,6 +139,18 @@ class CensusStateOperator(BaseOperator):
         if self.action == "export" and state is not None:
             return {"state": state.to_json(), "next_run": next_run}
         return {"state": _summary(state) if state else None, "next_run": next_run}
+
+    def _save(self, store: RemoteStore, state: State, run_id: str) -> State:
+        from dataclasses import replace
+
+        state = replace(state, run_id=run_id)
+        store.save(state)
+        if store.only_run:
+            self.log.warning(
+                "The state hangs on run %r alone: clear that run, and what it has saved itself comes back.",
+                store.only_run,
+            )
+        return state
 
     def _changed(self, state: State | None) -> State:
         from airflow_provider_census.sync import repair
@@ -163,7 +167,9 @@ class CensusStateOperator(BaseOperator):
             raise ConfigError("rebase needs the value of the new watermark")
         return repair.rebase(state, self.value)
 
-    def _on_snapshot(self, sync_id: str, store: RemoteStore, state: State | None) -> dict[str, Any]:
+    def _on_snapshot(self, sync_id: str, store: RemoteStore, state: State | None, *, run_id: str) -> dict[str, Any]:
+        from airflow_provider_census.sync import repair
+
         if state is None:
             raise ConfigError("no run of this sync has left word of its snapshot; run it once")
         snapshot = self._snapshot(sync_id, state)
@@ -173,7 +179,8 @@ class CensusStateOperator(BaseOperator):
                 f"the database's own tools"
             )
         if self.action == "reset":
-            store.refuse_second_writer()
+            # The state first: a table that is gone and was not given up is a fault.
+            self._save(store, repair.reset(state), run_id)
             snapshot.drop()
             return {
                 "state": None,

@@ -2,29 +2,26 @@
 The rows a run has to look at, read by the delta of the sync.
 
 In: the model, the delta, the state of the last run. Out: :class:`Change` s from one cursor of the source, and the state
-behind them. The delta decides what is read; :mod:`~airflow_provider_census.sync.progress` keeps count.
+behind them. The delta decides what is read, :mod:`~airflow_provider_census.sync.open_changes` where it begins;
+:mod:`~airflow_provider_census.sync.progress` keeps count.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
 
-from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.errors import ConfigError, StateError
-from airflow_provider_census.sync.delta import FullRefresh, Watermark
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.delta import Watermark
 from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
 from airflow_provider_census.sync.progress import Change, Progress, lowered
 from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
-
-log = logging.getLogger(__name__)
 
 
 class Changes(Protocol):
@@ -314,79 +311,3 @@ class WatermarkChanges:
                 f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; "
                 f"give a timedelta for dates and times, a number for numbers"
             ) from None
-
-
-def open_changes(
-    delta: FullRefresh | Watermark,
-    reader: Reader,
-    destination: Destination,
-    *,
-    before: State | None,
-    lost: bool,
-    fingerprint: str,
-    full_refresh: bool,
-) -> Changes:
-    """
-    Return the rows of this run.
-
-    :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
-    :param fingerprint: of the mapping; another one than before sends everything again where that is harmless.
-    :raises StateError: the state speaks of something else, or is lost and the author wants to be told.
-    """
-    target = f"{destination.name}/{destination.object_name}"
-    if before is not None and before.target != target and not full_refresh:
-        raise StateError(
-            f"the state of this sync was written for {before.target}, not for {target}; give the sync another sync_id, "
-            f"or run it once with full_refresh=True to start over"
-        )
-    now = replace(before or State(target=target), target=target, mapping=fingerprint)
-    if not isinstance(delta, Watermark):
-        return FullRefreshChanges(reader, now)
-    column = resolve_column(delta.column, reader.columns)
-    if before is not None and before.column != column:
-        log.warning(
-            "The last run followed the cursor %r, this one %r: its watermark is of no use.",
-            before.column,
-            column,
-        )
-        before, lost = None, True
-    behavior = destination.behavior
-    if before is None:
-        start = State(target=target, mapping=fingerprint, sequence=now.sequence)
-        return WatermarkChanges(
-            reader,
-            delta,
-            start,
-            since=None,
-            skip=_skips(delta, lost, full_refresh),
-            behavior=behavior,
-        )
-    resend = full_refresh
-    if before.mapping != fingerprint and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
-        log.info("The mapping changed since the last run: all rows are sent again.")
-        resend = True
-    if resend:
-        # Cut short, the run after it must not take for settled what only the earlier ones sent.
-        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)
-    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, behavior=behavior)
-
-
-_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)
-
-
-def _skips(delta: Watermark, lost: bool, full_refresh: bool) -> bool:
-    """Return whether a run without state takes what is there as settled."""
-    if full_refresh:
-        return False
-    if not lost:
-        return delta.baseline == "skip"
-    if delta.on_missing == "fail":
-        raise StateError(
-            "this sync has run before, but its state is gone (on_missing='fail'); run it once with full_refresh=True, "
-            "or set on_missing to 'full' or 'now'"
-        )
-    log.warning(
-        "This sync has run before, but its state is gone; on_missing=%r decides.",
-        delta.on_missing,
-    )
-    return delta.on_missing == "now"

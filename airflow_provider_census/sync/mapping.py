@@ -62,9 +62,9 @@ class Mapper:
         self.key_column = resolve_column(key_column, self._columns)
         self._key_at = self._columns.index(self.key_column)
         self._copies_at = len(self._columns)
-        self._all: SyncAll | None = declared if isinstance(declared, SyncAll) else None
-        readers = self._sync_all(declared) if isinstance(declared, SyncAll) else self._fields(declared)
-        self._readers = readers
+        self._all = isinstance(declared, SyncAll)
+        sources = self._sync_all(declared) if isinstance(declared, SyncAll) else declared
+        self._readers = readers = {field: self._reader(source, field) for field, source in sources.items()}
         self._places = [(*place(field), read) for field, read in readers.items()]
         self.fields = tuple(dict.fromkeys(destination.home(f) if self._all else f for f in readers))
         for path in self.fields:
@@ -78,12 +78,8 @@ class Mapper:
             destination.check_if_empty(path)
         self._refuse_overlaps()
         self._required = self._check_required()
-        # The order of the fields is no change.
-        declaration = declared if isinstance(declared, SyncAll) else sorted(declared.items(), key=lambda item: item[0])
-        self.fingerprint = hashlib.blake2b(
-            repr((sorted(readers), declaration, destination.identifier.name)).encode(),
-            digest_size=8,
-        ).hexdigest()
+        #: One for each field; the order of the fields is no change.
+        self.fingerprints = frozenset(self._fingerprint(field, source) for field, source in sources.items())
 
     def __call__(self, row: Sequence[Any]) -> Record | RowResult:
         """Return the record of ``row``, or why there is none."""
@@ -126,20 +122,22 @@ class Mapper:
 
     # --- binding ---------------------------------------------------------------------------------------------------
 
-    def _sync_all(self, declared: SyncAll) -> dict[str, _Reader]:
+    def _fingerprint(self, field: str, source: FieldSource) -> bytes:
+        """Return 8 bytes that stand for a field and how it is filled."""
+        meant = Column(source) if isinstance(source, str) else source
+        return hashlib.blake2b(repr((self._all, field, meant)).encode(), digest_size=8).digest()
+
+    def _sync_all(self, declared: SyncAll) -> dict[str, FieldSource]:
         excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {self.key_column}
-        readers: dict[str, _Reader] = {}
+        sources: dict[str, FieldSource] = {}
         for column in self._columns:
             if column in excluded:
                 continue
             field = declared.field(column)
-            if field in readers:
+            if field in sources:
                 raise ConfigError(f"two columns of the model become the field {field!r}; exclude or rename one")
-            readers[field] = self._column(Column(column), field)
-        return readers
-
-    def _fields(self, declared: Mapping[str, FieldSource]) -> dict[str, _Reader]:
-        return {field: self._reader(source, field) for field, source in declared.items()}
+            sources[field] = column
+        return sources
 
     def _reader(self, source: FieldSource, field: str) -> _Reader:
         match source:

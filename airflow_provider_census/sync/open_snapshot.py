@@ -4,22 +4,25 @@ Which comparison a :class:`~airflow_provider_census.sync.delta.Snapshot` asks fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Sequence, Set
 from typing import Any, cast
 
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.errors import ConfigError, StateError
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model, Source
-from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import Database, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.target import moved
 from airflow_provider_census.sync.values import Behavior
+
+log = logging.getLogger(__name__)
 
 _RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
 
@@ -33,6 +36,7 @@ def open_snapshot(
     destination: Destination,
     *,
     columns: Sequence[str],
+    target: str,
     before: State | None,
     full_refresh: bool,
     keep: bool,
@@ -41,8 +45,10 @@ def open_snapshot(
     Return the rows of this run; the table of the snapshot is made where it is missing.
 
     :param elsewhere: the database the delta names; None for the source itself.
+    :param target: where the rows go; elsewhere than before, the snapshot is another one.
     :param before: state of the last run, None without one.
     :param keep: whether to write what arrived; a dry run does not.
+    :raises StateError: it is not known any more what was sent, and rows would double.
     """
     database = elsewhere or cast("Database", source)
     if delta.schema and database.dialect == "sqlite":
@@ -51,44 +57,99 @@ def open_snapshot(
         raise ConfigError("Athena has no tables of rows that change; name another database: Snapshot(conn_id=…)")
     if not delta.schema and database.dialect == "bigquery":
         raise ConfigError("BigQuery has no schema of its own for a connection; give the Snapshot one, a dataset")
-    target = f"{destination.name}/{destination.object_name}"
     name = table_name(destination.sync_id, target)
-    lower = destination.identifier.lower
-    salt = mapper.fingerprint if destination.behavior in _RESENT_WHEN_REMAPPED else ""
-    there: dict[str, Any] = {"dialect": database.dialect, "paramstyle": database.paramstyle}
+    there: dict[str, Any] = {"schema": delta.schema, "dialect": database.dialect, "paramstyle": database.paramstyle}
+    table = SnapshotTable(name, **there)
+    beside = SnapshotTable(f"{name}_doubts", **there)
+    for one in (table, beside):
+        one.make(database)
+    known = bool(next(row for batch in database.stream(table.known()) for row in batch)[0])
+    behavior = destination.behavior
+    first = before is None or _starts_over(
+        before, target, table.name, known=known, adds=behavior.adds and not full_refresh, sync_id=destination.sync_id
+    )
+    resent = behavior in _RESENT_WHEN_REMAPPED
+    digest = Digest.of(mapper.reads, mapper.fingerprints) if resent else Digest(mapper.reads, "")
+    last = before if before is not None and before.target == target else None
+    kept = last is not None and last.snapshot
+    former = None
+    if last is not None and kept and known and resent and not full_refresh:
+        former = _former(last, mapper.fingerprints, columns)
     settings: dict[str, Any] = {
         "key_at": columns.index(mapper.key_column),
         "identify": mapper.identify,
-        "behavior": destination.behavior,
-        "skip": (before is None or before.target != target) and delta.baseline == "skip" and not full_refresh,
-        "adopt": (before is None or before.target != target or before.adopting)
-        and delta.baseline == "adopt"
-        and not full_refresh,
+        "behavior": behavior,
+        "known": known,
+        # Others wrote there since: another delta, or this one as another target.
+        "stale": known and before is not None and not kept,
+        "skip": first and delta.baseline == "skip" and not full_refresh,
+        "adopt": (first or (last is not None and last.adopting)) and delta.baseline == "adopt" and not full_refresh,
         "everything": full_refresh,
         "keep": keep,
     }
-    now = replace(before or State(target=target), target=target, mapping=mapper.fingerprint)
+    now = State(target=target, mapping=mapper.fingerprints, columns=tuple(digest.columns) if resent else ())
+    lower = destination.identifier.lower
     here = SnapshotSql(
         model,
         key=mapper.key_column,
-        # The order of the columns is no change.
-        columns=sorted(mapper.reads),
-        salt=salt,
+        columns=digest.columns,
+        salt=digest.salt,
+        former=former,
         lower=lower,
         table=name,
         schema=delta.schema,
         dialect=source.dialect,
         paramstyle=source.paramstyle,
     )
-    beside = SnapshotTable(f"{name}_doubts", schema=delta.schema, **there)
-    beside.make(database)
-    doubts = SnapshotDoubts(database, beside, by_key=destination.behavior.adds)
+    doubts = SnapshotDoubts(database, beside, by_key=behavior.adds)
     if elsewhere is None:
-        here.make(database)
         return SnapshotChanges(database, here, doubts, now, **settings)
-    stage = Stage(f"{name}_stage", schema=delta.schema, **there)
+    stage = Stage(f"{name}_stage", former=former is not None, **there)
     staged = StagedSql(
-        stage.model, key="sync_key", columns=(), salt="", lower=lower, table=name, schema=delta.schema, **there
+        stage.model, key="sync_key", columns=(), salt="", former=former, lower=lower, table=name, **there
     )
-    staged.make(database)
     return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)
+
+
+def _starts_over(before: State, target: str, table: str, *, known: bool, adds: bool, sync_id: str) -> bool:
+    """
+    Return whether nothing is known of what earlier runs sent; it is told.
+
+    :param table: its name; ``known``, whether it has rows.
+    :param adds: whether rows sent again would stand there twice.
+    :raises StateError: they would be sent again.
+    """
+    then = f"What was sent there before, by table {table}, counts." if known else "It is a first run."
+    if before.snapshot:
+        left = table_name(sync_id, before.target)
+        then += f" Table {left} stays behind and is not used; drop it and {left}_* if the sync is not to go back."
+    if moved(before, target, doubles=adds and not known, then=then):
+        return not known
+    if known or not before.snapshot:
+        return False
+    gone = f"what this sync has sent was in table {table}, which is gone or empty"
+    if adds:
+        raise StateError(
+            f"{gone}; every row would be sent again. If it lives elsewhere now, say so in the Snapshot (conn_id, "
+            f"schema). To send every row again, run the sync once with full_refresh=True or reset it with "
+            f"CensusStateOperator; to send none of them again, give it another sync_id and baseline='skip' for a run"
+        )
+    log.warning("%s: it is a first run, and nothing that was sent before is ever deleted.", gone.capitalize())
+    return True
+
+
+def _former(before: State, mapping: Set[bytes], columns: Sequence[str]) -> Digest | None:
+    """Return what was compared until now, if all of what is compared now is in it: then nothing need be sent again."""
+    if mapping == before.mapping:
+        return None
+    if not mapping < before.mapping:
+        log.info("Fields were mapped since the last run, or otherwise: all rows are sent again.")
+        return None
+    if missing := set(before.columns).difference(columns):
+        log.info(
+            "Fields were left out of the mapping since the last run, and their columns (%s) of the model too, so that "
+            "no row can be compared with what was sent: all rows are sent again.",
+            ", ".join(sorted(missing)),
+        )
+        return None
+    return Digest.of(before.columns, before.mapping)

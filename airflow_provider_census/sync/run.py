@@ -17,7 +17,7 @@ from typing import Any
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError, StateFull
 from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
-from airflow_provider_census.sync.changes import Changes, Reader, open_changes
+from airflow_provider_census.sync.changes import Changes, Reader
 from airflow_provider_census.sync.delivery import deliver, workers
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
 from airflow_provider_census.sync.doubt import settle_doubts
@@ -30,6 +30,7 @@ from airflow_provider_census.sync.model import (
     check_columns,
     resolve_column,
 )
+from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.progress import Change
@@ -149,6 +150,7 @@ class _Run:
         key = resolve_column(sync.key_column, columns)
         check_adoption(sync.delta, destination)
         self._mapper = Mapper(sync.mapping, key, columns, destination)
+        target = destination.target(self._client.endpoint, self._mapper.constants)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
         if isinstance(sync.delta, Snapshot):
@@ -160,6 +162,7 @@ class _Run:
                 self._mapper,
                 destination,
                 columns=columns,
+                target=target,
                 before=before,
                 full_refresh=sync.full_refresh,
                 keep=not sync.dry_run,
@@ -168,10 +171,11 @@ class _Run:
             self._changes = open_changes(
                 sync.delta,
                 Reader(self._source, sql, columns, key, lower=destination.identifier.lower),
-                destination,
+                destination.behavior,
                 before=before,
                 lost=before is None and self._store.lost(),
-                fingerprint=self._mapper.fingerprint,
+                target=target,
+                mapping=self._mapper.fingerprints,
                 full_refresh=sync.full_refresh,
             )
         self._client.run(destination.prepare(self._mapper.fields))

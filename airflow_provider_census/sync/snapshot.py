@@ -6,7 +6,9 @@ It looks at the mapped columns alone, so a change elsewhere sends nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple
 
 from sqlglot import exp
 
@@ -15,6 +17,7 @@ from airflow_provider_census.sync.snapshot_table import COLUMNS, SnapshotTable
 
 KEY = "census_key"
 DIGEST = "census_digest"
+FORMER = "census_former"
 SENT = "census_sent"
 
 # No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
@@ -23,14 +26,33 @@ _WITHOUT_MD5 = frozenset({"sqlite"})
 _OF_BYTES = frozenset({"athena", "presto", "trino"})
 # || is OR in MySQL, and new in SQL Server.
 _WITH_CONCAT = frozenset({"mysql", "tsql"})
+# The others know UPDATE … FROM.
+_WITH_MERGE = frozenset({"databricks", "spark", "trino"})
+
+
+class Digest(NamedTuple):
+    """
+    What is compared of a row.
+
+    :param columns: in the order in which they are read.
+    :param salt: a change of it makes every row another one (the mapping changed).
+    """
+
+    columns: Sequence[str]
+    salt: str
+
+    @classmethod
+    def of(cls, columns: Iterable[str], mapping: Set[bytes]) -> Digest:
+        """Return what stands for these columns under a mapping with these fingerprints; their order is no change."""
+        return cls(sorted(columns), hashlib.blake2b(b"".join(sorted(mapping)), digest_size=8).hexdigest())
 
 
 class SnapshotSql(SnapshotTable):
     """
     The queries about one model and its snapshot, both in one database.
 
-    :param key: the key column; ``columns``, those that are compared.
-    :param salt: a change of it makes every row another one (the mapping changed).
+    :param key: the key column; ``columns`` and ``salt`` as of :class:`Digest`.
+    :param former: what was compared until now and holds all of it: a row that is equal in that is unchanged.
     :param lower: whether keys that differ only in case are one.
     :param table: of the snapshot; ``schema``, where it stands, None for the connection's own.
     """
@@ -44,14 +66,15 @@ class SnapshotSql(SnapshotTable):
         salt: str,
         lower: bool,
         table: str,
+        former: Digest | None = None,
         schema: str | None = None,
         dialect: str = "",
         paramstyle: str = "qmark",
     ) -> None:
         super().__init__(table, schema=schema, model=model, dialect=dialect, paramstyle=paramstyle)
         self._key = key
-        self._compared = columns
-        self._salt = salt
+        self._compared = Digest(columns, salt)
+        self.former = former
         self._lower = lower
 
     def baseline(self) -> Query:
@@ -75,10 +98,11 @@ class SnapshotSql(SnapshotTable):
         :param everything: leave out none.
         """
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(self._key, self._lower)}) AS {COPIES}"
-        where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR p.digest <> m.{DIGEST}"
+        differs = f"p.digest <> m.{DIGEST}" + (f" AND p.digest <> m.{FORMER}" if self.former else "")
+        where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR {differs}"
         # Counted before the digest is made: databases carry every column through the sort of a window.
         return self.compose(
-            f"SELECT m.*, p.sent AS {SENT} FROM (SELECT c.*, {self.text(self._key)} AS {KEY}, "
+            f"SELECT m.*, p.sent AS {SENT} FROM (SELECT c.*, {self._former_too()}{self.text(self._key)} AS {KEY}, "
             f"{self._digest()} AS {DIGEST} FROM (SELECT census_model.*, {copies} FROM ",
             *self._model(),
             f") c) m LEFT JOIN {self.name} p ON p.sync_key = m.{KEY}",
@@ -86,10 +110,30 @@ class SnapshotSql(SnapshotTable):
         )
 
     def digests(self) -> Query:
-        """Return a query for the key and the digest of every row."""
+        """Return a query for the key and the digest of every row; in front of them the former one, if there is one."""
         return self.compose(
-            f"SELECT {self.text(self._key)} AS {KEY}, {self._digest()} AS {DIGEST} FROM ", *self._model()
+            f"SELECT {self._former_too()}{self.text(self._key)} AS {KEY}, {self._digest()} AS {DIGEST} FROM ",
+            *self._model(),
         )
+
+    def rebase(self) -> Query:
+        """
+        Return the statement that gives the rows that are unchanged by their former digest the present one.
+
+        Run again it changes nothing: the present digests are no former ones.
+        """
+        # Equal in the former digest, copies of a key are equal in the present one. DISTINCT goes by the collation, and
+        # what MySQL calls equal need not be; it does not mind copies.
+        distinct = "" if self._dialect == "mysql" else "DISTINCT "
+        names = f"{self._former_too()}{self.text(self._key)} AS {KEY}, {self._digest()} AS {DIGEST}"
+        rows = (f"(SELECT {distinct}{names} FROM ", *self._model(), ") m")
+        same = f"sync_key = m.{KEY} AND digest = m.{FORMER}"
+        if self._dialect == "mysql":
+            return self.compose(f"UPDATE {self.name} JOIN ", *rows, f" ON {same} SET digest = m.{DIGEST}")
+        if self._dialect in _WITH_MERGE:
+            then = f"WHEN MATCHED THEN UPDATE SET digest = m.{DIGEST}"
+            return self.compose(f"MERGE INTO {self.name} USING ", *rows, f" ON {same} {then}")
+        return self.compose(f"UPDATE {self.name} SET digest = m.{DIGEST} FROM ", *rows, f" WHERE {same}")
 
     def keyed(self) -> Query:
         """Return a query for the rows of the model, each with :data:`KEY` and :data:`DIGEST` behind it."""
@@ -118,9 +162,19 @@ class SnapshotSql(SnapshotTable):
         """Return a query that tells whether the model has rows at all."""
         return self.compose("SELECT COUNT(*) FROM ", *self._model())
 
+    def _former_too(self) -> str:
+        return f"{self._former()} AS {FORMER}, " if self.former else ""
+
+    def _former(self) -> str:
+        assert self.former is not None
+        return self._digested(self.former)
+
     def _digest(self) -> str:
-        parts = [exp.Literal.string(self._salt).sql(self._dialect)]
-        parts += [f"COALESCE({self._mark(self.text(column))}, '-')" for column in self._compared]
+        return self._digested(self._compared)
+
+    def _digested(self, what: Digest) -> str:
+        parts = [exp.Literal.string(what.salt).sql(self._dialect)]
+        parts += [f"COALESCE({self._mark(self.text(column))}, '-')" for column in what.columns]
         return self._hash(self._concat(*parts))
 
     def _mark(self, text: str) -> str:

@@ -10,10 +10,12 @@ keys in memory: the snapshot is a table.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from airflow_provider_census.errors import GuardTripped
+from airflow_provider_census.errors import ConfigError, GuardTripped
 from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
@@ -23,6 +25,8 @@ from airflow_provider_census.sync.snapshot_table import IN_DOUBT, Database
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+
+log = logging.getLogger(__name__)
 
 _FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY, Behavior.DELETE)
@@ -34,6 +38,8 @@ class SnapshotChanges:
     The comparison of a model with its snapshot.
 
     :param identify: returns the identifier by which the destination knows the record of a key, None if it has none.
+    :param now: the state as far as it is known before the first row.
+    :param known: whether the snapshot has rows; ``stale``: what they stand for may be another by now.
     :param skip: take what is there as settled and send nothing (a baseline).
     :param adopt: compare rows the snapshot does not have with what the destination holds (a baseline).
     :param everything: send unchanged rows too (full refresh).
@@ -47,11 +53,13 @@ class SnapshotChanges:
         database: Database,
         sql: SnapshotSql,
         doubts: SnapshotDoubts,
-        before: State,
+        now: State,
         *,
         key_at: int,
         identify: Callable[[Any], str | None],
         behavior: Behavior,
+        known: bool,
+        stale: bool,
         skip: bool,
         adopt: bool,
         everything: bool,
@@ -60,16 +68,17 @@ class SnapshotChanges:
         self._database = database
         self._sql = sql
         self._doubts = doubts
-        self._before = before
+        self._now = now
         self._key_at = key_at
         self._identify = identify
         self._only_new = behavior in _ONLY_NEW
-        self._everything = everything
+        self._stale = stale and not self._only_new
+        self._everything = everything or self._stale
         self._keep = keep
-        self._skip = skip
+        self._known = self._has_rows = known
+        self._skip = skip and not known
         self._adopt = self._adopting = adopt
-        self._unseen = False
-        self._known = self._respelled = False
+        self._begun = self._uncounted = self._respelled = self._unseen = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
         self._moved: list[str] = []
         self._gone: list[str] = []
@@ -85,22 +94,32 @@ class SnapshotChanges:
 
     def read(self) -> Iterator[Change]:
         """Yield the rows to send."""
-        if self._settle_baseline():
+        if self._begin():
             return
         rows = self._spooled(self._sql.changed(only_new=self._only_new, everything=self._everything), expected=True)
         yield from self._doubted(
             Change(row, row[self._key_at], snapshot=(key, digest), sent=sent) for *row, key, digest, sent in rows
         )
 
-    def _settle_baseline(self) -> bool:
-        """Take what is there as settled, if this is the first run and asked for; return whether it was."""
-        self._known = bool(self._one(self._sql.known())[0])
-        if self._known or not self._skip:
-            self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
-            return False
-        if self._keep:
+    def _begin(self) -> bool:
+        """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
+        if self._keep and self._stale:
+            self._database.write([self._sql.doubt_all()])
+        elif self._keep and self._sql.former:
+            self._rebase()
+        if self._keep and self._skip:
             self._database.write([self._sql.baseline()])
-        return True
+            self._uncounted = True
+        self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
+        self._begun = True
+        return self._skip
+
+    def _rebase(self) -> None:
+        try:
+            self._database.write([self._sql.rebase()])
+        except ConfigError as error:
+            log.warning("Fields were left out of the mapping. All rows are sent again, as %s", error)
+            self._sql.former = None
 
     def _spooled(self, query: Query, *, expected: bool = False) -> Iterator[tuple[Any, ...]]:
         """
@@ -195,13 +214,18 @@ class SnapshotChanges:
                 self._moved.append(id)
 
     def finish(self) -> None:
-        """Every batch was written as it arrived; what could not be looked up, the next run looks up."""
+        """Look whether anything is left; what could not be looked up, the next run looks up."""
         self._adopting = self._unseen
-
-    def state(self) -> State:
-        """Write what arrived; the state itself only tells that there was a run."""
         self._flush()
-        return State(target=self._before.target, mapping=self._before.mapping, adopting=self._adopting)
+        if self._uncounted and self._keep:
+            self._has_rows = bool(self._one(self._sql.known())[0])
+
+    def state(self) -> State | None:
+        """Write what arrived; the state itself only tells what was written. None as long as nothing could be."""
+        if not self._begun:
+            return None
+        self._flush()
+        return replace(self._now, snapshot=self._has_rows, adopting=self._adopting)
 
     def _flush(self) -> None:
         queries = [
@@ -212,6 +236,8 @@ class SnapshotChanges:
         ]
         if queries and self._keep:
             self._database.write(queries)
+            self._has_rows = self._has_rows or bool(self._arrived)
+            self._uncounted = self._uncounted or bool(self._gone)
         self._doubts.saved()
         self._arrived.clear()
         self._moved.clear()

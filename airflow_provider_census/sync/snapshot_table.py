@@ -50,7 +50,7 @@ _WITH_PRIMARY_KEY = frozenset({"postgres", "mysql", "sqlite", "tsql"})
 
 
 def table_name(sync_id: str, target: str) -> str:
-    """Return the name of the snapshot table of a sync: readable, and different for every sync and target."""
+    """Return the name of the snapshot table of a sync: readable, and another for every sync and every target."""
     slug = re.sub(r"[^a-z0-9]+", "_", sync_id.lower()).strip("_")[:30]
     mark = hashlib.blake2b(f"{sync_id} {target}".encode(), digest_size=4).hexdigest()
     return f"census_{slug}_{mark}"
@@ -145,6 +145,10 @@ class SnapshotTable(ModelSql):
     def doubt(self, values: Sequence[str], *, by: str = "sync_key") -> Iterator[Query]:
         """Return the statements that note of these rows that the destination may hold something else by now."""
         return self._where_in(f"UPDATE {self.name} SET digest = '{IN_DOUBT}'", by, values)
+
+    def doubt_all(self) -> Query:
+        """Return the statement that notes it of every row."""
+        return Query(f"UPDATE {self.name} SET digest = '{IN_DOUBT}' WHERE digest <> '{IN_DOUBT}'")
 
     def _where_in(self, statement: str, column: str, values: Sequence[str]) -> Iterator[Query]:
         for chunk in batched(values, self.most_bound):

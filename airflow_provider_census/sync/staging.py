@@ -25,15 +25,21 @@ _KEYS = 500
 
 
 class Stage:
-    """The table the model's keys and digests are staged in, made anew by every run."""
+    """
+    The table the model's keys and digests are staged in, made anew by every run.
 
-    def __init__(self, table: str, *, schema: str | None, dialect: str, paramstyle: str) -> None:
+    :param former: whether former digests are staged too.
+    """
+
+    def __init__(self, table: str, *, schema: str | None, dialect: str, paramstyle: str, former: bool = False) -> None:
         self._table = exp.table_(table, db=schema, quoted=True).sql(dialect)
-        self._dialect = dialect
         self._sql = ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle)
         # Quoted, as the comparison quotes the columns of a model: databases fold the case of what is not.
-        self._names = [self._sql.quote(name) for name in ("sync_key", "digest")]
-        self._columns = ", ".join(self._names)
+        text = text_type(dialect)
+        types = {"former": text} if former else {}
+        types |= {"sync_key": key_type(dialect), "digest": text}
+        self._types = {self._sql.quote(name): type for name, type in types.items()}
+        self._columns = ", ".join(self._types)
 
     @property
     def model(self) -> Model:
@@ -42,14 +48,12 @@ class Stage:
 
     def create(self) -> Iterator[Query]:
         """Return the statements that make it, empty."""
-        key, digest = self._names
         yield Query(f"DROP TABLE IF EXISTS {self._table}")
-        yield Query(
-            f"CREATE TABLE {self._table} ({key} {key_type(self._dialect)}, {digest} {text_type(self._dialect)})"
-        )
+        columns = ", ".join(f"{name} {type}" for name, type in self._types.items())
+        yield Query(f"CREATE TABLE {self._table} ({columns})")
 
     def insert(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Query]:
-        """Return the statements that add rows of key and digest."""
+        """Return the statements that add rows: the former digest if it is staged, key, digest."""
         return self._sql.insert(f"INSERT INTO {self._table} ({self._columns}) VALUES ", rows)
 
 
@@ -62,6 +66,9 @@ class StagedSql(SnapshotSql):
         return replace(
             changed, sql=f"SELECT {KEY}, MAX({COPIES}), MIN({SENT}) FROM (\n{changed.sql}\n) d GROUP BY {KEY}"
         )
+
+    def _former(self) -> str:
+        return self.quote("former")
 
     def _digest(self) -> str:
         return self.quote("digest")
@@ -98,7 +105,7 @@ class StagedChanges(SnapshotChanges):
     def read(self) -> Iterator[Change]:
         """Stage the model, compare, and yield the rows to send."""
         self._fill()
-        if self._settle_baseline():
+        if self._begin():
             return
         found = self._spooled(self._staged.keys(only_new=self._only_new, everything=self._everything), expected=True)
         chunks = iter(lambda: {key: about for key, *about in itertools.islice(found, _KEYS)}, {})

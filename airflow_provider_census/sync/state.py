@@ -28,9 +28,11 @@ class State:
     """
     The memory of one sync.
 
-    :param target: ``destination/object`` it speaks of; state of another target is not used.
+    :param target: ``destination/object by identifier at place`` it speaks of; state of another target is not used.
     :param sequence: grows with every save.
-    :param mapping: fingerprint of the mapping the rows were sent with.
+    :param mapping: fingerprints of the fields the rows were sent with.
+    :param columns: of the model, that digests of a snapshot were made of.
+    :param snapshot: whether the table of the snapshot has rows: if it has none, they are lost.
     :param column: the cursor column, empty where there is none.
     :param watermark: rows with a lower cursor value are settled.
     :param settled: digests of settled rows at or above the watermark (less the lag): the next run reads them again.
@@ -44,7 +46,9 @@ class State:
 
     target: str
     sequence: int = 0
-    mapping: str = ""
+    mapping: frozenset[bytes] = frozenset()
+    columns: tuple[str, ...] = ()
+    snapshot: bool = False
     column: str = ""
     watermark: Any = None
     settled: frozenset[bytes] = frozenset()
@@ -62,7 +66,8 @@ class State:
             "sequence": self.sequence,
             "target": self.target,
             "run_id": self.run_id,
-            "mapping": self.mapping,
+            "mapping": pack_digests(self.mapping),
+            "snapshot": {"kept": self.snapshot, "columns": list(self.columns)},
             "watermark": {"column": self.column, "value": encode(self.watermark)},
             "settled": pack_digests(self.settled),
             "owed": [encode(key) for key in self.owed],
@@ -87,7 +92,9 @@ class State:
             return cls(
                 target=value["target"],
                 sequence=int(value["sequence"]),
-                mapping=value["mapping"],
+                mapping=unpack_digests(value["mapping"]),
+                snapshot=bool(value["snapshot"]["kept"]),
+                columns=tuple(map(str, value["snapshot"]["columns"])),
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),
                 settled=unpack_digests(value["settled"]),

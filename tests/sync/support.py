@@ -416,7 +416,7 @@ class Rig:
             return len(self.sandbox.ledger) - earlier >= requests
 
         kept, self.store = self.store, Killed(self.store.value, dead)
-        databases = [self.source, self.settings.get("snapshot_database", self.source)]
+        databases = [self.source, self.settings.get("snapshot_database") or self.source]
         for database in databases:
             database.dead = dead
         try:

@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Model
-from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
 
 _ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
@@ -125,6 +125,44 @@ def test_a_column_that_is_not_compared_and_a_new_salt_do_what_they_should(
 
     assert _rows(source, narrow.changed()) == []
     assert len(_rows(source, _sql(source, request, columns=["email"], salt="other").changed())) == 3
+
+
+def test_a_column_that_is_no_longer_compared_makes_no_row_another_one(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    _accept(source, sql, _rows(source, sql.changed()))
+    _run(source, "UPDATE c SET email = 'new' WHERE id = 1", "INSERT INTO c VALUES (3, 'copy', 0, NULL)")
+    former = Digest(["email", "mrr", "t"], "m")
+    narrow = _sql(source, request, columns=["email", "mrr"], salt="n", former=former)
+    before = _rows(source, narrow.changed())
+
+    for _ in range(2):
+        source.write([narrow.rebase()])
+
+        assert [row[0] for row in _rows(source, narrow.changed())] == [row[0] for row in before] == [1, 3, 3]
+        after = _sql(source, request, columns=["email", "mrr"], salt="n")
+        assert [row[0] for row in _rows(source, after.changed())] == [1, 3, 3]
+        assert _rows(source, sql.known()) == [(3, 3)]
+    _run(source, "DELETE FROM c WHERE email = ''")
+    assert [row[0] for row in _rows(source, after.changed())] == [1, 3], "the copy was never sent"
+    _run(source, "UPDATE c SET t = NULL")
+    assert [row[0] for row in _rows(source, after.changed())] == [1, 3]
+
+
+def test_keys_that_a_collation_calls_equal_keep_their_own_digests(
+    source: DbApiSource, request: pytest.FixtureRequest
+) -> None:
+    rows = [("A", "x"), ("a", "x"), ("e", "y"), ("é", "Y"), ("😀", "z"), ("😁", "z")]
+    model = Model(" UNION ALL ".join(f"SELECT '{key}' AS id, '{email}' AS email, 1 AS mrr" for key, email in rows))
+    wide = _sql(source, request, model=model, columns=["email", "mrr"])
+    wide.make(source)
+    _accept(source, wide, _rows(source, wide.changed()))
+    narrow = _sql(source, request, model=model, columns=["email"], salt="n", former=Digest(["email", "mrr"], "m"))
+
+    source.write([narrow.rebase()])
+
+    assert _rows(source, _sql(source, request, model=model, columns=["email"], salt="n").changed()) == []
+    _run(source, f"DROP TABLE {wide.name}")
 
 
 def test_every_copy_of_a_key_comes_back_in_every_run(source: DbApiSource, sql: SnapshotSql) -> None:

@@ -12,7 +12,7 @@ import pytest
 import sqlglot
 
 from airflow_provider_census.sync.model import Model, ModelSql, Query
-from airflow_provider_census.sync.snapshot import SnapshotSql
+from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.staging import Stage, StagedSql
 
 DIALECTS = {
@@ -26,13 +26,14 @@ DIALECTS = {
 MODEL = Model("SELECT id, plan FROM c")
 
 
-def snapshot(dialect: str, *, lower: bool = False, schema: str = "crm") -> SnapshotSql:
+def snapshot(dialect: str, *, lower: bool = False, schema: str = "crm", former: Digest | None = None) -> SnapshotSql:
     return SnapshotSql(
         MODEL,
         key="id",
         columns=["plan"],
         salt="f00",
         lower=lower,
+        former=former,
         table="census_x",
         schema=schema,
         dialect=dialect,
@@ -177,6 +178,20 @@ def test_what_is_about_to_be_sent_is_in_doubt(dialect: str) -> None:
 
     assert texts(dialect, snapshot(dialect).doubt(["1", "2"], by="record_id")) == [
         f"UPDATE {table} SET digest = 'in doubt' WHERE record_id IN ({marker}, {marker})"
+    ]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_digests_of_what_is_unchanged_are_rewritten_in_one_statement(dialect: str) -> None:
+    key, digest, table = WORDS[dialect]
+    former = digest.replace("f00", "0ld")
+    rows = f"SELECT DISTINCT {former} AS census_former, {key} AS census_key, {digest} AS census_digest FROM {INNER}"
+    same = "sync_key = m.census_key AND digest = m.census_former"
+    merged = f"MERGE INTO {table} USING ({rows}) m ON {same} WHEN MATCHED THEN UPDATE SET digest = m.census_digest"
+    updated = f"UPDATE {table} SET digest = m.census_digest FROM ({rows}) m WHERE {same}"
+
+    assert texts(dialect, [snapshot(dialect, former=Digest(["plan"], "0ld")).rebase()]) == [
+        merged if dialect in ("databricks", "trino") else updated
     ]
 
 

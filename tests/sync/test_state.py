@@ -14,6 +14,7 @@ from airflow_provider_census.errors import StateError
 from airflow_provider_census.sync.state import State, decode, encode, newest_first, readable
 
 ZONES = st.timezones() | st.just(dt.UTC) | st.integers(-1439, 1439).map(lambda m: dt.timezone(dt.timedelta(minutes=m)))
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 TEXT = st.text(st.characters(exclude_categories=())) | st.sampled_from(["\x00", "\ud800", "\U0010ffff", '"}', ""])
 VALUES = st.one_of(
     st.none(),
@@ -53,9 +54,11 @@ def test_every_value_comes_back_as_it_was(value: Any) -> None:
 @given(
     st.builds(
         State,
-        target=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")),
+        target=NAMES,
         sequence=st.integers(0, 2**50),
-        mapping=st.just("abc"),
+        mapping=st.frozensets(st.binary(min_size=8, max_size=8)),
+        columns=st.lists(NAMES).map(tuple),
+        snapshot=st.booleans(),
         column=st.just("t"),
         watermark=VALUES.filter(lambda v: v == v),
         settled=st.frozensets(st.binary(min_size=8, max_size=8)),

@@ -299,16 +299,6 @@ def test_a_changed_mapping_sends_nothing_again_for_appends(posts: Rig, users: Us
     assert posts.run(mapping={"name": Constant("x")}).counts == {"unchanged": 1}
 
 
-def test_the_state_of_another_target_is_not_used(rig: Rig, users: Users, tiny: TinyApi) -> None:
-    users.add(range(30))
-    rig.run()
-    settings: dict[str, Any] = {"object": "order", "mapping": {"status": "name", "total": "t"}}
-    ran = rig.run(**settings)
-    assert isinstance(ran.failure, StateError)
-    assert "tiny/record" in str(ran.failure)
-    assert rig.run(**settings, full_refresh=True).counts == {"upserted": 30}
-
-
 def test_every_run_of_a_full_refresh_sends_everything(rig: Rig, users: Users) -> None:
     users.add(range(30))
     for _ in range(2):

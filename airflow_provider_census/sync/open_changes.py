@@ -1,0 +1,92 @@
+"""
+Where a run begins that reads all rows or follows a cursor: what it takes from the state of the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from dataclasses import replace
+
+from airflow_provider_census.errors import StateError
+from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader, WatermarkChanges
+from airflow_provider_census.sync.delta import FullRefresh, Watermark
+from airflow_provider_census.sync.model import resolve_column
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.target import moved
+from airflow_provider_census.sync.values import Behavior
+
+log = logging.getLogger(__name__)
+
+_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)
+
+
+def open_changes(
+    delta: FullRefresh | Watermark,
+    reader: Reader,
+    behavior: Behavior,
+    *,
+    before: State | None,
+    lost: bool,
+    target: str,
+    mapping: Set[bytes],
+    full_refresh: bool,
+) -> Changes:
+    """
+    Return the rows of this run.
+
+    :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
+    :param target: where the rows go; elsewhere than before, the run is a first one.
+    :param mapping: fingerprints of its fields; others than before send everything again where that is harmless.
+    :raises StateError: the state speaks of something else and rows would double, or is lost and the author wants to be
+        told.
+    """
+    if not isinstance(delta, Watermark):
+        return FullRefreshChanges(reader, State(target=target, mapping=frozenset(mapping)))
+    start = State(target=target, mapping=frozenset(mapping))
+    if before is not None and moved(before, target, doubles=behavior.adds and not full_refresh):
+        before, lost = None, False
+    column = resolve_column(delta.column, reader.columns)
+    if before is not None and before.column != column:
+        log.warning(
+            "The last run followed the cursor %r, this one %r: its watermark is of no use.",
+            before.column,
+            column,
+        )
+        before, lost = None, True
+    if before is None:
+        return WatermarkChanges(
+            reader,
+            delta,
+            start,
+            since=None,
+            skip=_skips(delta, lost, full_refresh),
+            behavior=behavior,
+        )
+    now = replace(before, mapping=start.mapping, snapshot=False, columns=())
+    resend = full_refresh
+    if not mapping <= before.mapping and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
+        log.info("Fields were mapped since the last run, or otherwise: all rows are sent again.")
+        resend = True
+    if resend:
+        # Cut short, the run after it must not take for settled what only the earlier ones sent.
+        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)
+    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, behavior=behavior)
+
+
+def _skips(delta: Watermark, lost: bool, full_refresh: bool) -> bool:
+    """Return whether a run without state takes what is there as settled."""
+    if full_refresh:
+        return False
+    if not lost:
+        return delta.baseline == "skip"
+    if delta.on_missing == "fail":
+        raise StateError(
+            "this sync has run before, but its state is gone (on_missing='fail'); run it once with full_refresh=True, "
+            "or set on_missing to 'full' or 'now'"
+        )
+    log.warning(
+        "This sync has run before, but its state is gone; on_missing=%r decides.",
+        delta.on_missing,
+    )
+    return delta.on_missing == "now"
