@@ -188,9 +188,12 @@ class CensusStateOperator(BaseOperator):
                 "meanwhile are not known any more, and a mirror will not delete them",
             }
         records, sent = snapshot.known()
+        next_run = f"compares the model with the {records} records of the snapshot and sends what differs"
+        if state.snapshot and not records:
+            next_run = "finds that its snapshot is lost; under append and send it fails, else it is a first run"
         return {
             "state": {"target": state.target, "snapshot": snapshot.name, "records": records, "sent": sent},
-            "next_run": f"compares the model with the {records} records of the snapshot and sends what differs",
+            "next_run": next_run,
         }
 
     def _snapshot(self, sync_id: str, state: State) -> RemoteSnapshot:

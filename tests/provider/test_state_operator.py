@@ -316,6 +316,29 @@ class TestSnapshot:
         assert "will not delete them" in answer["next_run"]
         assert outcomes(run.result) == {"upserted": 2, "read": 2}
 
+    def test_what_was_reset_is_sent_again_also_where_it_is_added(
+        self, deployment: Deployment, warehouse: Warehouse, slack: Any, make_dag: Callable[..., DAG]
+    ) -> None:
+        with make_dag() as dag:
+            CensusSyncOperator(**{**MESSAGES, "delta": Snapshot()})
+        warehouse.put(1, 2)
+        deployment.run(dag)
+        desk = Desk(deployment, dag)
+
+        table = desk.do("show")["state"]["snapshot"].split()[1]
+        warehouse._db.execute(f"DROP TABLE {table}")
+        warehouse._db.commit()
+        shown = desk.do("show")["next_run"]
+        lost = deployment.run(dag)
+        desk.do("reset")
+        run = deployment.run(dag)
+
+        assert "is lost" in shown
+        assert isinstance(lost.error, AirflowFailException)
+        assert "CensusStateOperator" in str(lost.error)
+        assert outcomes(run.result) == {"sent": 2, "read": 2}
+        assert sorted(lines(slack.texts("general"))) == [1, 1, 2, 2]
+
     @pytest.mark.parametrize("action", ["rebase", "import"])
     def test_it_has_no_watermark(
         self, deployment: Deployment, warehouse: Warehouse, braze: Any, users: DagOf, action: str

@@ -64,6 +64,18 @@ class Declaration:
         with pytest.raises(ConfigError, match="resend"):
             bench.case.bind(cls, on_uncertain="perhaps")
 
+    def test_the_place_of_the_records_outlives_the_credentials_and_does_not_show_them(self, bench: Bench) -> None:
+        door = bench.door
+        constants = bench.case.record(0).fields
+        places = {
+            bench.destination.place(cls.endpoint(credentials), constants)
+            for cls, credentials in ((door.cls, door.credentials), (door.spoiled().cls, door.spoiled().credentials))
+        }
+        assert len(places) == 1
+        (place,) = places
+        assert place
+        assert not any(secret in place for secret in door.cls.endpoint(door.credentials).secrets)
+
 
 class Connection:
     """Credentials: what is wrong with them is said at once and clearly, and they are shown nowhere."""
