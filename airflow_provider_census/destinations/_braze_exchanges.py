@@ -183,7 +183,7 @@ def permit(response: Response, permission: str) -> None:
 def words(response: Response) -> str:
     """Return what Braze says is wrong."""
     body = response.json_object()
-    texts = [str(body.get("message") or f"HTTP {response.status}"), *map(_text, body.get("errors") or ())]
+    texts = [str(body.get("message") or f"HTTP {response.status}"), *map(_text, _listed(body))]
     return ": ".join(dict.fromkeys(texts))[:500]
 
 
@@ -219,13 +219,18 @@ def _errors(body: Mapping[str, Any], array: str, sent: int) -> tuple[dict[int, s
     """Return the refused objects, reason by index, and how many errors name none."""
     refused: dict[int, str] = {}
     unplaced = 0
-    for error in body.get("errors") or ():
+    for error in _listed(body):
         index = error.get("index") if isinstance(error, dict) and error.get("input_array") == array else None
         if isinstance(index, int) and 0 <= index < sent:
             refused[index] = _text(error)
         else:
             unplaced += 1
     return refused, unplaced
+
+
+def _listed(body: Mapping[str, Any]) -> list[Any]:
+    errors = body.get("errors")
+    return errors if isinstance(errors, list) else [errors] if errors else []
 
 
 def _text(error: Any) -> str:

@@ -60,7 +60,10 @@ def read(response: Response, promised: str | None = "id") -> Answer:
     :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
     """
     if not response.ok:
-        return Answer(response.status, response.json_object())
+        body = response.json_object()
+        errors = body.get("errors")
+        listed = isinstance(errors, list) and all(isinstance(error, dict) for error in errors)
+        return Answer(response.status, body if listed else {})
     if promised is None and response.status == 202:
         return Answer(202, {})
     body = response.json()

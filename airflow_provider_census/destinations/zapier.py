@@ -4,7 +4,8 @@ Zapier: every row starts a Zap whose trigger is a Catch Hook of "Webhooks by Zap
 The URL of the hook is all there is: whoever has it can start the Zap. Zapier answers ``success`` before the Zap runs,
 and also when it is off or gone, so ``sent`` means that Zapier has taken the row, and what became of it stands in the
 Zap's history alone. Nothing is deduplicated: a request without an answer may have started the Zap. Each row carries
-its ``event_id``, so that a Zap can look up whether it has seen it.
+its ``event_id``, so that a Zap can look up whether it has seen it; a row that has changed since comes with the
+same one, unless the sync key changes with it.
 
 Sources: help.zapier.com, pages "Trigger Zaps from webhooks" and "Webhooks by Zapier rate limits".
 """

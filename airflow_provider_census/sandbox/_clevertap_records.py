@@ -137,7 +137,8 @@ def _fits_profile(name: str, value: Any) -> bool:
 
 def _fits_event(event: str, name: str, value: Any) -> bool:
     if event == "charged" and name == "Items":
-        return isinstance(value, list) and len(value) <= 256
+        items = value if isinstance(value, list) else [None]
+        return len(items) <= 256 and all(isinstance(i, dict) and all(map(_is_scalar, i.values())) for i in items)
     return _fits_name(name) and _is_scalar(value)
 
 

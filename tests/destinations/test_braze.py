@@ -648,6 +648,12 @@ def test_items_of_an_unknown_catalog_are_rejected_in_one_request(client: Client,
     assert len(sandbox.calls("braze")) == 1
 
 
+@pytest.mark.parametrize("errors", ["no", 7, {"type": "no"}])
+def test_errors_that_are_no_list_are_errors_all_the_same(errors: Any) -> None:
+    body = {"message": "success", "attributes_processed": 1, "errors": errors}
+    assert converse(Braze("user", UPSERT), [operation(UPSERT, "1", plan="x")], answer(201, body)) == [None]
+
+
 def test_an_answer_without_success_accepts_no_item() -> None:
     assert converse(Braze("catalog_item", UPSERT), [item(UPSERT, "1")], answer(202, {"message": "?"})) == [None]
 

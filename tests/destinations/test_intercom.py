@@ -430,6 +430,12 @@ class TestLostAnswers:
             one(client, object, UPSERT, "email", "ada@example.com")
         assert writes(sandbox) == []
 
+    @pytest.mark.parametrize("errors", [None, "no", ["no"]])
+    def test_a_refusal_of_another_shape_is_not_intercoms_and_ends_no_run(self, client, sandbox, errors):
+        sandbox.inject(Fault(api="intercom", method="POST", path="/events", status=404, body={"errors": errors}))
+        result = one(client, "event", SEND, None, "e1", event_name="x", created_at=1_700_000_000, user_id="x1")
+        assert (result.outcome, result.reason) == (Outcome.REJECTED, "HTTP 404, without a word of Intercom")
+
     def test_a_404_that_is_not_intercoms_is_no_missing_contact(self, client, sandbox):
         sandbox.inject(Fault(api="intercom", method="GET", status=404, body="<html>", times=99))
         with pytest.raises(Unavailable):

@@ -77,6 +77,7 @@ def test_refused_records_are_numbered_from_one_and_echoed_with_other_types(
         (event(None), 509),
         (event("a:b"), 512),
         (event(tags=["a"]), 512),
+        (event("Charged", Items=[{"Quantity": None}]), 512),
         (event("APP launched"), 513),
         (profile(Gender="X"), 514),
         (profile(Phone="223"), 516),
