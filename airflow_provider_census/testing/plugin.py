@@ -1,8 +1,7 @@
 """
 Fixtures for the tests of your own DAGs: the destinations' stand-ins, and connections to them.
 
-Installed with the package, pytest knows them; else name them in your ``conftest.py``:
-``pytest_plugins = ["airflow_provider_census.testing.plugin"]``. They need ``airflow-provider-census[testing]``. ::
+Where the package is installed, pytest knows them; they need ``airflow-provider-census[testing]``. ::
 
     from airflow_provider_census.sandbox.core import Fault
 
