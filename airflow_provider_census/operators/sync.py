@@ -168,7 +168,7 @@ class CensusSyncOperator(BaseOperator):
             result, failure = run_sync(sync, source, self._client, store, Metrics(ti, sync.destination))
         finally:
             self._client.close()
-        self._log_result(result)
+        self._log_result(result, stopped=failure is not None)
         if failure is None:
             return result.to_json()
         # A task that fails returns nothing; people look here first.
@@ -238,9 +238,10 @@ class CensusSyncOperator(BaseOperator):
             full_refresh=parse_flag("full_refresh", self.full_refresh),
         )
 
-    def _log_result(self, result: RunResult) -> None:
+    def _log_result(self, result: RunResult, *, stopped: bool) -> None:
         tally = result.tally
-        counts = ", ".join(f"{tally.counts[o]} {o.value}" for o in Outcome if tally.counts[o]) or "nothing to do"
+        nothing = "stopped before the first row had an outcome" if stopped else "nothing to do"
+        counts = ", ".join(f"{tally.counts[o]} {o.value}" for o in Outcome if tally.counts[o]) or nothing
         self.log.info(
             "%s %s, %s%s: %d rows read: %s; %d requests, %d retries, %.1f s",
             result.destination,
@@ -253,7 +254,7 @@ class CensusSyncOperator(BaseOperator):
             result.retries,
             result.seconds,
         )
-        if result.watermark:
+        if result.watermark and result.watermark[1:] != (None, None):
             self.log.info("Watermark %s: %s → %s", *result.watermark)
         for outcome, entries in tally.samples.items():
             for entry in entries:

@@ -52,8 +52,10 @@ def restored(text: str, present: State | None) -> State:
     """
     try:
         state = State.from_json(json.loads(text))
-    except (ValueError, StateError) as error:
-        raise ConfigError(f"the value is not an exported state ({error})") from None
+    except (ValueError, StateError):
+        raise ConfigError(
+            "the value is not an exported state; give what an export returned in the field 'state', all of it, as JSON"
+        ) from None
     if present is None:
         return state
     if state.target != present.target:

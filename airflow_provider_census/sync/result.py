@@ -90,13 +90,14 @@ class Tally:
             if count > allowed:
                 outcomes = (Outcome.INVALID,) if what == "invalid" else (Outcome.REJECTED, Outcome.UNCERTAIN)
                 first = next(entry for outcome in outcomes for entry in self.samples[outcome])
+                reason = str(first["reason"]).rstrip(".")
                 passing = what == "rejected" and count - self.passing <= allowed
                 error = Unavailable if passing else ThresholdExceeded
                 share = ", a share of the rows tried," if isinstance(limit, float) else ""
                 few = " (so few rows; an int counts them however few they are)" if limit and not allowed else ""
                 return error(
                     f"{count} of {self.tried} rows tried ended {what}, max_{what}={limit}{share} allows "
-                    f"{allowed}{few}; the first: key {first['key']!r}: {first['reason']}. What arrived is committed"
+                    f"{allowed}{few}; the first: key {first['key']!r}: {reason}. What arrived is committed"
                     f"{self._owed(what, count)}"
                 )
         return None

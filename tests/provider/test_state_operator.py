@@ -173,7 +173,7 @@ def test_a_sync_that_is_running_is_left_alone(
     [
         ("rebase", "yesterday", "no int"),
         ("rebase", None, "needs the value"),
-        ("import", "{}", "not an exported state"),
+        ("import", "{}", "not an exported state; give what an export returned in the field 'state'"),
         ("import", "reset", "not an exported state"),
         ("forget", None, "'show', 'reset', 'rebase'"),
     ],

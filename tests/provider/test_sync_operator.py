@@ -421,6 +421,23 @@ class TestMistakes:
         assert "connection 'braze'" in message
         assert len(census_sandbox.ledger) == 1
 
+    @pytest.mark.parametrize("settings", [{"mapping": {"email": "mail"}}, {"destination_conn_id": "wrong"}])
+    def test_the_log_does_not_say_there_was_nothing_to_do(
+        self,
+        deployment: Deployment,
+        users: DagOf,
+        census_connect: Callable[..., None],
+        capfd: pytest.CaptureFixture[str],
+        settings: dict[str, Any],
+    ) -> None:
+        census_connect("wrong", "braze", password="not-the-key")
+        self.final(deployment.run(users(**settings)))
+
+        log = capfd.readouterr().out
+        assert "stopped before the first row had an outcome" in log
+        assert "nothing to do;" not in log
+        assert "None → None" not in log
+
     def test_a_secret_is_in_no_trace_of_a_run(
         self,
         deployment: Deployment,

@@ -120,3 +120,9 @@ def test_counts_that_do_not_add_up_are_a_defect(read: int) -> None:
     made.read = read
     with pytest.raises(AccountingError, match=f"{read} rows"):
         made.check()
+
+
+def test_the_words_of_an_api_end_once() -> None:
+    ended = Tally()
+    ended.add(1, RowResult(Outcome.REJECTED, "is not a valid email."))
+    assert "a valid email. What arrived" in str(ended.exceeded(0, 0))
