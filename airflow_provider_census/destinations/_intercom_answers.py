@@ -5,10 +5,12 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.base import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
@@ -73,30 +75,13 @@ def read(response: Response, promised: str | None = "id") -> Answer:
 
 
 def ask(request: Request, promised: str | None = "id") -> Exchange[Answer]:
-    """
-    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
-
-    :raises Unavailable: the second one is unreadable too.
-    """
-    try:
-        return read((yield request), promised)
-    except Unanswered:
-        pass  # nothing is lost: the request may be repeated
-    try:
-        return read((yield request), promised)
-    except Unanswered as error:
-        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+    """Exchange of a request that may be repeated; nothing comes of one whose answers are lost."""
+    return asking.look(request, partial(read, promised=promised))
 
 
 def ask_once(request: Request) -> Exchange[tuple[Answer, bool]]:
-    """
-    Exchange of a request that may be repeated but is then answered otherwise: a second create conflicts, a second
-    delete finds nothing. Returns also whether an earlier answer was lost.
-    """
-    try:
-        return read((yield replace(request, idempotent=False))), False
-    except Unanswered:
-        return (yield from ask(request)), True
+    """The same of a request that is answered otherwise the second time: a second create conflicts."""
+    return asking.ask_once(request, read, asking.look)
 
 
 def contact_path(contact_id: str, action: str = "") -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.base import rejected
-from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.errors import Unanswered
 from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
@@ -80,35 +82,15 @@ def read(response: Response, promised: str | None) -> Answer:
 
 
 def ask(request: Request, promised: str | None) -> Exchange[Answer]:
-    """
-    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
-
-    :raises Unanswered: the second one is unreadable too.
-    """
-    try:
-        return read((yield request), promised)
-    except Unanswered:
-        return read((yield request), promised)
+    """Exchange of a request that may be repeated."""
+    return asking.ask(request, partial(read, promised=promised))
 
 
 def look(request: Request, promised: str) -> Exchange[Answer]:
-    """
-    Exchange of a request that only reads: nothing was done if no answer came.
-
-    :raises Unavailable: the answer is unreadable, twice.
-    """
-    try:
-        return (yield from ask(request, promised))
-    except Unanswered as error:
-        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+    """Exchange of a request that only reads."""
+    return asking.look(request, partial(read, promised=promised))
 
 
 def ask_once(request: Request, promised: str | None) -> Exchange[tuple[Answer, bool]]:
-    """
-    Exchange of a request that may be repeated but is then answered otherwise: a second create finds the member, a
-    second delete does not. Returns also whether an earlier answer was lost.
-    """
-    try:
-        return read((yield replace(request, idempotent=False)), promised), False
-    except Unanswered:
-        return (yield from ask(request, promised)), True
+    """Exchange of a request that is answered otherwise the second time: a second create finds the member."""
+    return asking.ask_once(request, partial(read, promised=promised))

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.base import rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
@@ -77,27 +79,13 @@ def read(response: Response, promised: str) -> Answer:
 
 
 def ask(request: Request, promised: str = "customer") -> Exchange[Answer]:
-    """
-    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
-
-    :raises Unanswered: the second one is unreadable too; what was asked for may have been done.
-    """
-    try:
-        return read((yield request), promised)
-    except Unanswered:
-        return read((yield request), promised)
+    """Exchange of a request that may be repeated."""
+    return asking.ask(request, partial(read, promised=promised))
 
 
 def look(request: Request, promised: str) -> Exchange[Answer]:
-    """
-    Exchange of a request that changes nothing.
-
-    :raises Unavailable: it has no readable answer.
-    """
-    try:
-        return (yield from ask(request, promised))
-    except Unanswered as error:
-        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+    """Exchange of a request that changes nothing."""
+    return asking.look(request, partial(read, promised=promised))
 
 
 def is_replayed(response: Response) -> bool:

@@ -1,0 +1,58 @@
+"""
+How often a request that may be repeated is put before its answer is taken as lost.
+
+``read`` turns a response into the answer of an API. It raises Unanswered for what is none: HTML of a proxy, or half of
+an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.transport.message import Exchange, Request, Response
+
+_Answer = TypeVar("_Answer")
+Read = Callable[[Response], _Answer]
+
+
+def ask(request: Request, read: Read[_Answer]) -> Exchange[_Answer]:
+    """
+    Exchange of a request that may be repeated: an unreadable answer is asked for once more.
+
+    :raises Unanswered: the second one is unreadable too; what was asked for may have been done.
+    """
+    try:
+        return read((yield request))
+    except Unanswered:
+        pass  # nothing is lost: the request may be repeated
+    return read((yield request))
+
+
+def look(request: Request, read: Read[_Answer]) -> Exchange[_Answer]:
+    """
+    Exchange of a request of which it does no harm that nobody knows whether it was carried out.
+
+    :raises Unavailable: the answer is unreadable, twice.
+    """
+    try:
+        return (yield from ask(request, read))
+    except Unanswered as error:
+        raise Unavailable(f"{request.method} {request.path}: {error}", status=error.status) from None
+
+
+def ask_once(
+    request: Request, read: Read[_Answer], again: Callable[[Request, Read[_Answer]], Exchange[_Answer]] = ask
+) -> Exchange[tuple[_Answer, bool]]:
+    """
+    Exchange of a request that may be repeated but is then answered otherwise: a second create finds what is there, a
+    second delete does not. Returns also whether an earlier answer was lost.
+
+    :param again: how it is repeated.
+    """
+    try:
+        return read((yield replace(request, idempotent=False))), False
+    except Unanswered:
+        return (yield from again(request, read)), True
