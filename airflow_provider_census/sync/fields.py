@@ -23,16 +23,21 @@ class Column:
     :param null: what a NULL does: ``send`` it, ``skip`` the field, or ``reject`` (the row is invalid).
     :param set: when the field is written: ``always``, or ``if_empty``: where the destination holds nothing for it.
         Each record is looked up for that.
+    :param json: the column is JSON that the driver gives as text (DuckDB, MySQL, SQLite, Snowflake, BigQuery,
+        Redshift): it is parsed. Values that are none of text are taken as they are, and JSON's ``null`` is a NULL.
     """
 
     name: str
     null: str = "send"
     set: str = "always"
+    json: bool = False
 
     def __post_init__(self) -> None:
         if not _is_name(self.name):
             raise ConfigError(f"Column({self.name!r}) needs the name of a column of the model")
         check_set(self.set, f"Column {self.name!r}")
+        if not isinstance(self.json, bool):
+            raise ConfigError(f"Column {self.name!r}: json={self.json!r} must be True or False")
         if self.null not in ("send", "skip", "reject"):
             raise ConfigError.unknown(
                 f"null policy of Column {self.name!r}",
@@ -64,15 +69,19 @@ class SyncAll:
     :param exclude: columns left out.
     :param normalize: how names are written: ``snake_case``, ``camelCase``, ``Title Case``; None leaves them.
     :param prefix: put before every name (``traits.`` nests).
+    :param json: columns that are JSON given as text, see :class:`Column`.
     """
 
     exclude: Sequence[str] = ()
     normalize: str | None = None
     prefix: str = ""
+    json: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.exclude, str) or not _are_names(self.exclude):
             raise ConfigError(f"SyncAll exclude={self.exclude!r} must be a list of column names")
+        if isinstance(self.json, str) or not _are_names(self.json):
+            raise ConfigError(f"SyncAll json={self.json!r} must be a list of column names")
         if self.normalize is not None and self.normalize not in tuple(_STYLES):
             raise ConfigError.unknown("SyncAll normalize", self.normalize, _STYLES)
         if not isinstance(self.prefix, str):

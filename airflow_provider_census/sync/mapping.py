@@ -21,6 +21,7 @@ from airflow_provider_census.sync.fields import (
     SyncAll,
     check_mapping,
 )
+from airflow_provider_census.sync.json_text import parsed
 from airflow_provider_census.sync.model import resolve_column
 from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
@@ -129,6 +130,7 @@ class Mapper:
 
     def _sync_all(self, declared: SyncAll) -> dict[str, FieldSource]:
         excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {self.key_column}
+        spelled = {resolve_column(c, self._columns) for c in declared.json}
         sources: dict[str, FieldSource] = {}
         for column in self._columns:
             if column in excluded:
@@ -136,7 +138,7 @@ class Mapper:
             field = declared.field(column)
             if field in sources:
                 raise ConfigError(f"two columns of the model become the field {field!r}; exclude or rename one")
-            sources[field] = column
+            sources[field] = Column(column, json=column in spelled)
         return sources
 
     def _reader(self, source: FieldSource, field: str) -> _Reader:
@@ -165,10 +167,12 @@ class Mapper:
     def _column(self, column: Column, field: str) -> _Reader:
         at = self._position(column.name, f"mapping of {field!r}")
         convert, null = self._converter.from_row, _MISSING if column.null == "skip" else None
-        rejects = column.null == "reject"
+        rejects, spelled = column.null == "reject", column.json
 
         def read(row: Sequence[Any]) -> Any:
             value = row[at]
+            if spelled and isinstance(value, str):
+                value = parsed(value, field)
             if value is not None:
                 return convert(value, field)
             if rejects:

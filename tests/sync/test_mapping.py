@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -95,6 +96,82 @@ def test_a_value_that_json_cannot_hold_makes_the_row_invalid(value: Any, reason:
     assert isinstance(mapped, str)
     assert reason in mapped
     assert len(mapped) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ('{"a": [1, 2.50, "x\\u00e9", true, null, {"b": []}]}', {"a": [1, 2.5, "xé", True, None, {"b": []}]}),
+        ("[]", []),
+        ('"text"', "text"),
+        (" 12345678901234567890 ", 12345678901234567890),
+        ("19.90", 19.9),
+        ("1e2", 100.0),
+        ({"a": 1}, {"a": 1}),
+        ([Decimal("1.50")], [1.5]),
+    ],
+)
+def test_json_that_a_driver_gives_as_text_is_sent_as_what_it_spells(text: Any, sent: Any) -> None:
+    record = one(text, Column("v", json=True))
+
+    assert isinstance(record, Record)
+    assert record.fields["f"] == sent
+    assert type(record.fields["f"]) is type(sent)
+
+
+def test_text_is_parsed_only_where_the_author_says_so() -> None:
+    plain = one('{"a": 1}')
+
+    assert isinstance(plain, Record)
+    assert plain.fields["f"] == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"secret": 1', r"f: the column is not JSON \(from character 13 on\)"),
+        ("", r"not JSON \(from character 1 on\)"),
+        ("{'secret': 1}", "not JSON"),
+        ('["\\secret"]', "not JSON"),
+        ('{"a": 1, "a": 2}', "an object names a key twice"),
+        ("[NaN]", "NaN and Infinity"),
+        ("-Infinity", "NaN and Infinity"),
+        ("[1e999]", "beyond 1e308"),
+        ("9" * 5000, "too many digits"),
+        ("[" * 100_000, "nested too deep"),
+        ('["\\u0000"]', "NUL"),
+        ('["\\ud800"]', "lone surrogate"),
+    ],
+)
+def test_text_that_is_no_json_to_rely_on_makes_the_row_invalid_without_quoting_it(text: str, reason: str) -> None:
+    result = one(text, Column("v", json=True))
+
+    assert isinstance(result, str)
+    assert re.search(reason, result)
+    assert "secret" not in result
+
+
+@pytest.mark.parametrize("value", [None, "null", " null "])
+def test_null_of_json_is_a_null(value: Any) -> None:
+    sent, skipped = (one(value, Column("v", null=policy, json=True)) for policy in ("send", "skip"))
+
+    assert isinstance(sent, Record)
+    assert isinstance(skipped, Record)
+    assert (dict(sent.fields), dict(skipped.fields)) == ({"f": None}, {})
+    assert "is NULL" in str(one(value, Column("v", null="reject", json=True)))
+
+
+def test_all_columns_go_along_and_those_that_are_json_are_named() -> None:
+    mapper = Mapper(SyncAll(json=["A"]), "id", ["id", "a", "b"], RECORD)
+
+    record = mapper(["k", '{"x": 1}', '{"x": 1}'])
+
+    assert isinstance(record, Record)
+    assert record.fields == {"a": {"x": 1}, "b": '{"x": 1}'}
+    with pytest.raises(ConfigError, match="'nope' is not known"):
+        Mapper(SyncAll(json=["nope"]), "id", ["id"], RECORD)
+    with pytest.raises(ConfigError, match="list of column names"):
+        SyncAll(json="a")
 
 
 def test_a_value_nested_without_end_makes_the_row_invalid() -> None:
