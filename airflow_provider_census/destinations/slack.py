@@ -11,13 +11,14 @@ Where the token may read the channel's history, messages are marked, and such a 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_census.destinations import _slack_answers as answers
+from airflow_provider_census.destinations import _slack_channels as channels
 from airflow_provider_census.destinations import _slack_marks as marks
 from airflow_provider_census.destinations import _slack_message as content
 from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, rejected, secret
@@ -38,42 +39,10 @@ _FIELDS = (
     *("metadata", "metadata.*"),
 )
 
-# The errors of chat.postMessage by who can help. What is not listed is about the row.
-_DENIED = frozenset(
-    (
-        *("not_authed", "invalid_auth", "account_inactive", "token_revoked", "token_expired", "not_allowed_token_type"),
-        *("no_permission", "access_denied", "accesslimited", "app_access_restricted", "ekm_access_denied", "is_bot"),
-        *("org_login_required", "team_access_not_granted", "team_added_to_org", "two_factor_setup_required"),
-        "enterprise_is_restricted",
-    )
-)
-_BUSY = frozenset(("ratelimited", "rate_limited", "service_unavailable", "message_limit_exceeded"))
-# "It's possible some aspect of the operation succeeded": the method's own words. A truncated request is counted here
-# too: what of it arrived is not said.
-_MAYBE_APPLIED = frozenset(("fatal_error", "internal_error", "request_timeout"))
-_INVITE = "invite the bot (/invite @bot)"
-_NO_METADATA = "metadata_must_be_sent_from_app"
-_STOP = {
-    "channel_not_found": f"it does not exist, or is private: then {_INVITE}",
-    "not_in_channel": f"the bot is not in it: {_INVITE}",
-    "is_archived": "it is archived",
-    "channel_is_limited_access": "the bot has no access to it",
-    "restricted_action": "the settings of the workspace keep the bot from posting",
-    "restricted_action_read_only_channel": "it is read-only",
-    "restricted_action_thread_only_channel": "it takes replies only: map thread_ts",
-    "restricted_action_non_threadable_channel": "it takes no replies: do not map thread_ts",
-    "messages_tab_disabled": "the app's messages tab is disabled",
-    "team_not_found": "a token of an organisation needs the channel's ID",
-    _NO_METADATA: "this token may not send metadata: do not map it",
-}
-
 _WANTED = {
     "find and join channels by itself": ("channels:read", "groups:read", "channels:join"),
     "look for messages that got no answer": ("channels:history", "groups:history"),
 }
-
-# Without groups:read the private channels stay unseen, without channels:read the public ones.
-_SEARCHES = ("public_channel,private_channel", "public_channel", "private_channel")
 
 
 class Slack(Destination):
@@ -114,7 +83,6 @@ class Slack(Destination):
         super().__init__(object, behavior, identifier, options, sync_id=sync_id)
         self.channel = object
         self._may_join = True
-        self._granted: frozenset[str] = frozenset()
         self.on_long_text: str = self.options.get("on_long_text", "invalid")
         if self.on_long_text not in ("invalid", "truncate"):
             raise ConfigError.unknown("options['on_long_text']", self.on_long_text, ("invalid", "truncate"))
@@ -156,14 +124,14 @@ class Slack(Destination):
     def test(cls) -> Exchange[str]:
         """Ask who the token is and what it may do."""
         response = yield Request(method="POST", path="/auth.test")
-        answer = _answer(response)
+        answer = answers.read(response)
         if not answer["ok"]:
-            raise ConfigError(f"auth.test: {_reason(answer)}")
+            raise ConfigError(f"auth.test: {answers.reason(answer)}")
         who = f"Connected to {answer.get('team')} as {answer.get('user')}"
         header = response.headers.get("x-oauth-scopes")
         if header is None:
             return f"{who}; Slack does not tell the scopes of this token"
-        granted = _scopes(response)
+        granted = answers.scopes(response)
         if "chat:write" not in granted:
             raise AuthError(f"{who}, but the token lacks the scope chat:write: it cannot post")
         words = f"{who}; scopes: {', '.join(sorted(granted))}"
@@ -175,69 +143,17 @@ class Slack(Destination):
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
         """Find the channel's ID: a name may be given to another channel, and works for public ones only."""
         if _CHANNEL_ID.fullmatch(self.object_name):
-            channel = yield from self._info()
+            channel, granted = yield from channels.by_id(self.object_name)
         else:
-            channel = yield from self._find(self.object_name.lstrip("#"))
+            channel, granted = yield from channels.by_name(self.object_name.lstrip("#"))
         if channel.get("is_archived"):
-            raise self._stop("is_archived")
+            raise answers.stop(self.object_name, "is_archived")
         if channel.get("is_private") and channel.get("is_member") is False:
-            raise self._stop("not_in_channel")
+            raise answers.stop(self.object_name, "not_in_channel")
         self.channel = channel["id"]
         # Only members may read. Of a channel that cannot be asked about it is not known which scope it takes.
         history = "groups:history" if channel.get("is_private") else "channels:history"
-        self.finds = bool(channel.get("is_member")) and history in self._granted
-
-    def _info(self) -> Exchange[dict[str, Any]]:
-        response = yield Request(
-            method="GET", path="/conversations.info", query={"channel": self.object_name}, limit="info"
-        )
-        self._granted = _scopes(response)
-        answer = _answer(response)
-        if answer.get("error") == "missing_scope":
-            return {"id": self.object_name}  # the first post will tell
-        if not answer["ok"]:
-            raise self._stop(str(answer.get("error")))
-        channel: dict[str, Any] = answer["channel"]
-        return channel
-
-    def _find(self, name: str) -> Exchange[dict[str, Any]]:
-        for types in _SEARCHES:
-            found = yield from self._search(name, types)
-            if found is not None:
-                return found
-        raise AuthError(
-            f"the token lacks the scope channels:read (groups:read for private channels), needed to find #{name}; "
-            f"grant it, or name the channel by its ID"
-        )
-
-    def _search(self, name: str, types: str) -> Exchange[dict[str, Any] | None]:
-        """Walk through the channels; None if the token may not list these types."""
-        seen: list[str] = []
-        cursor = ""
-        while True:
-            # 999 is the most it takes.
-            query = {"types": types, "limit": "999", "cursor": cursor}
-            response = yield Request(method="GET", path="/conversations.list", query=query, limit="list")
-            self._granted = _scopes(response)
-            answer = _answer(response)
-            if answer.get("error") == "missing_scope":
-                return None
-            if not answer["ok"]:
-                raise self._stop(str(answer.get("error")))
-            for channel in answer["channels"]:
-                if name in (channel["name"], channel.get("name_normalized")):
-                    return dict(channel)
-                seen.append(channel["name"])
-            # A page may be short or empty and not the last: Slack filters behind paging.
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
-            if not cursor:
-                break
-        near = ", ".join(f"#{other}" for other in difflib.get_close_matches(name, seen))
-        unseen = "" if "private" in types else "; private channels are not visible without the scope groups:read"
-        raise ConfigError(
-            f"the bot sees no channel #{name}{f' (similar: {near})' if near else ''}; "
-            f"if it is private, {_INVITE}{unseen}"
-        )
+        self.finds = bool(channel.get("is_member")) and history in granted
 
     def check(self, operation: Operation) -> str | None:
         """Return why Slack would refuse, or silently change, this message."""
@@ -254,7 +170,7 @@ class Slack(Destination):
         """Post one message, joining the channel first where that turns out to be needed."""
         (operation,) = batch
         response = yield self._post(operation)
-        if self.finds and response.json_object().get("error") == _NO_METADATA:
+        if self.finds and response.json_object().get("error") == answers.NO_METADATA:
             self.finds = False
             response = yield self._post(operation)
         if self._may_join and response.json_object().get("error") == "not_in_channel":
@@ -288,48 +204,27 @@ class Slack(Destination):
         response = yield Request(
             method="POST", path="/conversations.join", json={"channel": self.channel}, limit="join"
         )
-        answer = _answer(response)
+        answer = answers.read(response)
         if not answer["ok"]:
             raise ConfigError(
-                f"the bot is not in {self.object_name} and cannot join it ({_reason(answer)}); "
-                f"{_INVITE}, or grant the scope channels:join"
+                f"the bot is not in {self.object_name} and cannot join it ({answers.reason(answer)}); "
+                f"{answers.INVITE}, or grant the scope channels:join"
             )
 
     def _result(self, response: Response) -> RowResult:
         if not response.ok:
-            return rejected(f"HTTP {response.status} {_reason(response.json_object())}".strip(), response.status)
-        answer = _answer(response)
+            return rejected(f"HTTP {response.status} {answers.reason(response.json_object())}".strip(), response.status)
+        answer = answers.read(response)
         if answer["ok"]:
             return RowResult(Outcome.SENT, status=response.status)
-        if answer.get("error") in _STOP:
-            raise self._stop(answer["error"])
-        return rejected(_reason(answer), response.status)
-
-    def _stop(self, code: str) -> ConfigError:
-        return ConfigError(f"channel {self.object_name}: {_STOP.get(code, 'Slack refuses')} ({code})")
+        if answer.get("error") in answers.STOP:
+            raise answers.stop(self.object_name, answer["error"])
+        return rejected(answers.reason(answer), response.status)
 
     @classmethod
     def judge(cls, response: Response) -> verdict.Verdict:
         """Return what a response means; the code in the body decides where the status says 200."""
-        by_status = verdict.judge(response)
-        if not isinstance(by_status, verdict.Answered):
-            return by_status
-        if response.status in (404, 405):
-            return verdict.Misdirected(f"HTTP {response.status}, which the Web API never answers; check the host")
-        answer = response.json_object()
-        code = answer.get("error") if answer.get("ok") is False else None
-        if code in _BUSY:
-            return verdict.Retry(str(code), verdict.retry_after(response))
-        if code in _MAYBE_APPLIED:
-            return verdict.Retry(str(code), applied=True)
-        if code in _DENIED:
-            return verdict.Denied(str(code))
-        if code == "missing_scope":
-            needed = str(answer.get("needed") or "")
-            # The scopes of the look-ups are missed there: they have other ways.
-            if not needed or "chat:" in needed:
-                return verdict.Denied(f"the token lacks the scope {needed or '(not told)'}")
-        return by_status
+        return answers.judge(response)
 
 
 class SlackWebhook(Slack):
@@ -395,22 +290,3 @@ class SlackWebhook(Slack):
         if isinstance(by_status, verdict.Answered) and response.status in (404, 405, 410):
             return verdict.Misdirected(f"HTTP {response.status}: no webhook answers there")
         return by_status
-
-
-def _answer(response: Response) -> dict[str, Any]:
-    answer = response.json()
-    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
-        raise Unanswered(f"HTTP {response.status} with JSON that is no answer of Slack", status=response.status)
-    return answer
-
-
-def _scopes(response: Response) -> frozenset[str]:
-    """Return what the token is granted, as far as Slack tells (the header is not in its reference: unverified)."""
-    header = response.headers.get("x-oauth-scopes", "")
-    return frozenset(scope.strip() for scope in header.split(",") if scope.strip())
-
-
-def _reason(answer: Mapping[str, Any]) -> str:
-    """Return the error code and, where Slack gives them, the places in the message it is about."""
-    messages = (answer.get("response_metadata") or {}).get("messages") or []
-    return ": ".join([str(answer.get("error") or ""), *(str(m) for m in messages)])[:300]
