@@ -8,49 +8,23 @@ an argument the method does not have is ``invalid_arguments``. Unverified: ``can
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from airflow_provider_census.sandbox import _slack_wire as wire
 from airflow_provider_census.sandbox._api import SandboxApi, Window
 from airflow_provider_census.sandbox._slack_message import CUSTOM, FIELDS, Failed, check_message
+from airflow_provider_census.sandbox._slack_wire import Channel
 
 _READS = ("auth.test", "conversations.list", "conversations.info", "conversations.history")
 _SPLIT_AT, _CUT_AT = 4_000, 40_000
-
-
-@dataclass
-class Channel:
-    """A conversation. ``messages`` is everything ever posted to it, replies included, in order."""
-
-    id: str
-    name: str
-    is_private: bool = False
-    is_archived: bool = False
-    is_member: bool = False
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def json(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "name_normalized": self.name,
-            "is_channel": not self.is_private,
-            "is_group": self.is_private,
-            "is_private": self.is_private,
-            "is_archived": self.is_archived,
-            "is_member": self.is_member,
-        }
 
 
 class Slack(SandboxApi):
@@ -131,7 +105,7 @@ class Slack(SandboxApi):
                 self._authenticate(request)
                 if (wait := self._wait(self.tiers.get(method))) is not None:
                     return _slow_down(JSONResponse({"ok": False, "error": "ratelimited"}, 429), wait)
-                arguments = await _arguments(request, json_allowed=method not in _READS)
+                arguments = await wire.arguments(request, json_allowed=method not in _READS)
                 if method == "chat.postMessage" and (wait := self._wait_to_post(arguments)) is not None:
                     return _slow_down(JSONResponse({"ok": False, "error": "ratelimited"}, 429), wait)
                 return JSONResponse({"ok": True, **methods[method](arguments)}, headers=headers)
@@ -164,8 +138,8 @@ class Slack(SandboxApi):
         if not set(types) <= set(scopes):
             raise Failed("invalid_types")
         self._need(*(scopes[t] for t in types))
-        limit = min(_limit(arguments, 100, 999), self.page_size)
-        start = _cursor(arguments)
+        limit = min(wire.limit(arguments, 100, 999), self.page_size)
+        start = wire.cursor(arguments)
         everything = list(self.channels.values())
         # Filters come after paging, so pages may be short or empty and not the last.
         page = [
@@ -178,7 +152,7 @@ class Slack(SandboxApi):
         end = start + limit
         return {
             "channels": page,
-            "response_metadata": {"next_cursor": _as_cursor(end) if end < len(everything) else ""},
+            "response_metadata": {"next_cursor": wire.as_cursor(end) if end < len(everything) else ""},
         }
 
     def _info(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,22 +176,22 @@ class Slack(SandboxApi):
         self._need("groups:history" if channel.is_private else "channels:history")
         if not channel.is_member:
             raise Failed("not_in_channel")
-        limit = _limit(arguments, 100, 999)
-        start = _cursor(arguments)
+        limit = wire.limit(arguments, 100, 999)
+        start = wire.cursor(arguments)
         inclusive = arguments.get("inclusive") in (True, "true")
-        oldest = _bound(arguments, "oldest", (0, 0))
-        latest = _bound(arguments, "latest", (math.inf, 0))
+        oldest = wire.bound(arguments, "oldest", (0, 0))
+        latest = wire.bound(arguments, "latest", (math.inf, 0))
         messages = [
             m if arguments.get("include_all_metadata") in (True, "true") else {**m, "metadata": None}
             for m in reversed(channel.messages)
             if m.get("thread_ts") in (None, m["ts"]) or m.get("subtype") == "thread_broadcast"
-            if oldest < _order(m["ts"]) < latest or (inclusive and _order(m["ts"]) in (oldest, latest))
+            if oldest < wire.order(m["ts"]) < latest or (inclusive and wire.order(m["ts"]) in (oldest, latest))
         ]
         end = start + limit
         return {
             "messages": [{k: v for k, v in m.items() if v is not None} for m in messages[start:end]],
             "has_more": end < len(messages),
-            "response_metadata": {"next_cursor": _as_cursor(end) if end < len(messages) else ""},
+            "response_metadata": {"next_cursor": wire.as_cursor(end) if end < len(messages) else ""},
         }
 
     def _post_message(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -329,70 +303,6 @@ class Slack(SandboxApi):
 
     def _next_ts(self) -> str:
         return f"{int(time.time())}.{next(self._ts):06}"
-
-
-async def _arguments(request: Request, *, json_allowed: bool) -> dict[str, Any]:
-    body = await request.body()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if not body:
-        return dict(request.query_params)
-    if kind == "application/json" and json_allowed:
-        try:
-            value = json.loads(body)
-        except ValueError:
-            raise Failed("invalid_json") from None
-        if not isinstance(value, dict):
-            raise Failed("json_not_object")
-        return value
-    if kind != "application/x-www-form-urlencoded":
-        raise Failed("invalid_post_type")
-    form: dict[str, Any] = {name: str(value) for name, value in (await request.form()).items()}
-    for name, code in (
-        ("blocks", "invalid_blocks_format"),
-        ("attachments", "invalid_arguments"),
-        ("metadata", "invalid_metadata_format"),
-    ):
-        if name in form:
-            try:
-                form[name] = json.loads(form[name])
-            except ValueError:
-                raise Failed(code) from None
-    return form
-
-
-def _limit(arguments: Mapping[str, Any], default: int, most: int) -> int:
-    text = str(arguments.get("limit") or default)
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise Failed("invalid_limit")
-    return int(text)
-
-
-def _as_cursor(position: int) -> str:
-    return base64.b64encode(f"next:{position}".encode()).decode()
-
-
-def _cursor(arguments: Mapping[str, Any]) -> int:
-    cursor = arguments.get("cursor") or _as_cursor(0)
-    try:
-        return int(base64.b64decode(str(cursor), validate=True).removeprefix(b"next:"))
-    except (binascii.Error, ValueError):
-        raise Failed("invalid_cursor") from None
-
-
-def _bound(arguments: Mapping[str, Any], name: str, default: tuple[float, float]) -> tuple[float, float]:
-    ts = arguments.get(name)
-    if not ts:
-        return default
-    try:
-        return _order(str(ts))
-    except ValueError:
-        raise Failed(f"invalid_ts_{name}") from None
-
-
-def _order(ts: str) -> tuple[float, float]:
-    """Return what a ``ts`` is ordered by; as one float it would lose digits."""
-    seconds, _, fraction = ts.partition(".")
-    return int(seconds), int(fraction.ljust(6, "0") or 0)
 
 
 def _slow_down(response: Response, wait_s: float) -> Response:
