@@ -66,9 +66,9 @@ class CensusStateOperator(BaseOperator):
         self,
         *,
         sync: CensusSyncOperator | MappedOperator | PlainXComArg,
-        action: str = "{{ params.action }}",
-        value: str | None = "{{ params.value or '' }}",
-        sync_id: str | None = "{{ params.sync_id or '' }}",
+        action: str = "{{ params.get('action', 'show') }}",
+        value: str | None = "{{ params.get('value') or '' }}",
+        sync_id: str | None = "{{ params.get('sync_id') or '' }}",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -77,9 +77,9 @@ class CensusStateOperator(BaseOperator):
         self.sync_id = sync_id
         task: Any = sync.operator if isinstance(sync, PlainXComArg) else sync
         # Of mapped tasks Airflow knows the declaration alone.
-        declared = task.partial_kwargs if isinstance(task, MappedOperator) else vars(task)
+        declared = task.partial_kwargs if isinstance(task, MappedOperator) else getattr(task, "__dict__", {})
         if "source_conn_id" not in declared:
-            raise ConfigError(f"sync={task!r} is not a task that runs a sync")
+            raise ConfigError(f"sync={sync!r} is not a task that runs a sync; give the task itself, not its id")
         self._target = (task.dag_id, task.task_id)
         self._declared_id: str = declared.get("sync_id") or f"{task.dag_id}.{task.task_id}"
         self._delta: Delta = declared.get("delta") or FullRefresh()

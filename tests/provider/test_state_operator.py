@@ -367,3 +367,25 @@ def test_another_task_is_no_sync(make_dag: Callable[..., DAG]) -> None:
 
     with make_dag(), pytest.raises(ConfigError, match="not a task that runs a sync"):
         CensusStateOperator(task_id="state", sync=EmptyOperator(task_id="other"))
+
+
+@pytest.mark.parametrize("sync", [None, "users"])
+def test_a_name_is_no_sync_either(make_dag: Callable[..., DAG], sync: Any) -> None:
+    with make_dag(), pytest.raises(ConfigError, match="give the task itself, not its id"):
+        CensusStateOperator(task_id="state", sync=sync)
+
+
+def test_without_a_trigger_form_it_shows_or_does_what_the_file_says(
+    deployment: Deployment, warehouse: Warehouse, braze: Any, users: DagOf
+) -> None:
+    warehouse.put(1)
+    dag = users()
+    deployment.run(dag)
+    with DAG(f"{dag.dag_id}_state", schedule=None) as desk:
+        CensusStateOperator(task_id="look", sync=dag.get_task("users"))
+        CensusStateOperator(task_id="export", sync=dag.get_task("users"), action="export")
+
+    run = deployment.run(desk)
+    assert run.states == {"look": "success", "export": "success"}
+    assert run.xcoms["look"]["return_value"]["action"] == "show"
+    assert run.xcoms["export"]["return_value"]["state"]["watermark"] == {"column": "moved", "value": 1}
