@@ -56,7 +56,9 @@ def user_problems(identifier: str, operation: Operation) -> Iterator[str]:
         return
     for name, value in operation.record.fields.items():
         if not isinstance(value, (dict, list)):
-            yield from _text_problems(name, name, value)
+            # Of every attribute of every user: a generator each would be felt.
+            if not 0 < len(name) <= _TEXT or (isinstance(value, str) and len(value) > _TEXT):
+                yield from _text_problems(name, name, value)
             continue
         for path, key, part in _walk(name, value):
             yield from _text_problems(path, key, part)

@@ -32,7 +32,16 @@ from airflow_provider_census.sync.comparison import same
 from airflow_provider_census.sync.paths import get, leaves, put
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Json, Response, encode, size
+from airflow_provider_census.transport.message import (
+    Credentials,
+    Endpoint,
+    Exchange,
+    Json,
+    Response,
+    encode,
+    encode_record,
+    size,
+)
 from airflow_provider_census.transport.rate import Rate, Throttle
 
 OVERTAKEN = "it was made or deleted since it was looked up; the next run looks again"
@@ -320,7 +329,7 @@ class Destination(abc.ABC):
     def encoded(self, operation: Operation) -> Json:
         """Return the payload as it goes over the wire; made once, for what is measured, collected and sent."""
         if operation.encoded is None:
-            operation.encoded = encode(self.payload(operation))
+            operation.encoded = encode_record(self.payload(operation))
         return operation.encoded
 
     @abc.abstractmethod

@@ -163,10 +163,11 @@ class CensusSyncOperator(BaseOperator):
         doubled_by_retry = self._doubled_by_retry(store) if adds else ""
         if doubled_by_retry and self.retries:
             self.log.warning("Should this try be killed, its retry doubles rows: %s", doubled_by_retry)
-        self.log.info("Sync %s", sync_id)
+        self.log.info("::group::Sync %s: how it goes", sync_id)
         try:
             result, failure = run_sync(sync, source, self._client, store, Metrics(ti, sync.destination))
         finally:
+            self.log.info("::endgroup::")
             self._client.close()
         self._log_result(result, stopped=failure is not None)
         if failure is None:

@@ -30,7 +30,9 @@ class Behavior(StrEnum):
     @property
     def adds(self) -> bool:
         """Whether every accepted row adds something new: sent twice, it stands there twice."""
-        return self in (Behavior.APPEND, Behavior.SEND)
+        return self is Behavior.APPEND or self is Behavior.SEND
+
+    __hash__ = str.__hash__  # that of an enumeration is a function of Python, and asked for several times a row
 
     @property
     def done(self) -> Outcome:
@@ -62,6 +64,8 @@ class Outcome(StrEnum):
     def arrived(self) -> bool:
         """Whether nothing is left to do for the row."""
         return self not in (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
+
+    __hash__ = str.__hash__
 
 
 _DONE = {

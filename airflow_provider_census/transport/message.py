@@ -7,11 +7,14 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from airflow_provider_census.errors import Unanswered
 
 T = TypeVar("T")
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_FAST = msgspec.json.Encoder()
 
 
 class Json(str):
@@ -26,14 +29,19 @@ def encode(value: Any) -> Json:
 
     :raises ValueError: JSON does not have it (NaN).
     """
-    return value if isinstance(value, Json) else Json(_ENCODER.encode(value))
+    return value if isinstance(value, Json) else Json(_STRICT.encode(value))
+
+
+def encode_record(value: Any) -> Json:
+    """Return a value made of converted ones alone: several times as fast, and NaN would become null."""
+    return Json(_FAST.encode(value), "utf-8")
 
 
 def array(items: Iterable[Json], *names: str) -> Json:
     """Return the JSON array of ``items``, in objects if ``names`` are given: ``array(items, "a", "b")`` is at a.b."""
     text = f"[{','.join(items)}]"
     for name in reversed(names):
-        text = f"{{{_ENCODER.encode(name)}:{text}}}"
+        text = f"{{{encode(name)}:{text}}}"
     return Json(text)
 
 
