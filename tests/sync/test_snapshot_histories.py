@@ -195,7 +195,7 @@ class World:
             database.execute(f"ALTER TABLE {table} RENAME TO hidden")
             self.hidden = database, table
         else:
-            database.execute(f"DROP TABLE {table}")
+            database.execute(f"DROP TABLE IF EXISTS {table}")
             self.orphans |= {id for _, id, _ in self.sent()}
 
     def find(self) -> None:
