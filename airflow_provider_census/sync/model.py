@@ -17,6 +17,7 @@ from sqlglot import Token, TokenType, exp, tokenize
 from sqlglot.errors import SqlglotError
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.shard import Shard
 
 COPIES = "census_copies"
 """The column every read adds behind those of the model: how many of its rows have the key of this one."""
@@ -71,10 +72,12 @@ class Model:
 
     :param sql: one SELECT.
     :param parameters: values bound to it, a sequence or a mapping as its markers ask.
+    :param part: the shard whose rows alone are read, and the exact name of the column it is told by; None for all.
     """
 
     sql: str
     parameters: Parameters | None = field(default=None, repr=False)
+    part: tuple[Shard, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class ModelSql:
         self._dialect = dialect
         self._head, self._body = _split(model.sql, dialect)
         self._given = model.parameters or ()
+        self._part = model.part
         positional, named = _MARKERS[paramstyle]
         self._marker = positional if not isinstance(self._given, Mapping) else None
         if self._marker is None and self._given and not isinstance(self._given, Mapping):
@@ -227,7 +231,10 @@ class ModelSql:
 
     def _model(self) -> tuple[str | None, ...]:
         # A comment may end the author's last line: the parenthesis needs a line of its own. None stands for the text.
-        return ("(\n", None, f"\n) {_ALIAS}")
+        if self._part is None:
+            return ("(\n", None, f"\n) {_ALIAS}")
+        shard, key = self._part
+        return ("(SELECT * FROM (\n", None, f"\n) {_ALIAS} WHERE {shard.has(self.text(key), self._dialect)}) {_ALIAS}")
 
     @property
     def most_bound(self) -> int:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from airflow_provider_census.sync.model import COPIES, Model, Query
+from airflow_provider_census.sync.shard import md5
 from airflow_provider_census.sync.snapshot_table import COLUMNS, SnapshotTable
 
 KEY = "census_key"
@@ -22,8 +23,6 @@ SENT = "census_sent"
 
 # No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
 _WITHOUT_MD5 = frozenset({"sqlite"})
-# MD5 of bytes to bytes.
-_OF_BYTES = frozenset({"athena", "presto", "trino"})
 # || is OR in MySQL, and new in SQL Server.
 _WITH_CONCAT = frozenset({"mysql", "tsql"})
 # The others know UPDATE … FROM.
@@ -189,10 +188,4 @@ class SnapshotSql(SnapshotTable):
         return f"CONCAT({', '.join(texts)})" if self._dialect in _WITH_CONCAT else " || ".join(texts)
 
     def _hash(self, text: str) -> str:
-        if self._plain:
-            return text
-        if self._dialect == "tsql":  # bytes there, which do not concatenate
-            return f"CONVERT(VARCHAR(32), HASHBYTES('MD5', {text}), 2)"
-        if self._dialect in _OF_BYTES:
-            return f"LOWER(TO_HEX(MD5(TO_UTF8({text}))))"
-        return exp.MD5(this=exp.var(text)).sql(self._dialect)
+        return text if self._plain else md5(text, self._dialect)

@@ -33,6 +33,9 @@ from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange
 from airflow_provider_census.transport.rate import Limiter, Rate
 
+Reads = tuple[str, str, Callable[[Query], list[tuple[Any, ...]]]]
+"""A database of the fixture of that name: its dialect, the paramstyle of its driver, and what runs a query there."""
+
 UPSERT, DELETE, APPEND, SEND = Behavior.UPDATE_OR_CREATE, Behavior.DELETE, Behavior.APPEND, Behavior.SEND
 
 

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
-import duckdb
-import psycopg2
 import pytest
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, check_columns, resolve_column
+from tests.sync.support import Reads
 
 TEXT = "SELECT id, email, updated_at FROM users"
 NOON = dt.datetime(2026, 3, 1, 12, 0, tzinfo=dt.UTC)
@@ -208,49 +203,6 @@ def test_columns_that_cannot_be_told_apart_are_refused() -> None:
 
 # --- on real databases ------------------------------------------------------------------------------------------------
 
-MESS = [
-    (1, "Ann@x.io", 10, "50% off"),
-    (2, "ann@x.io", 20, "O'Brien"),
-    (3, "bob@x.io", 20, "a"),
-    (4, None, None, "b"),
-    (5, "zoë@x.io", 30, "c"),
-]
-CREATE = "CREATE TABLE users (id INTEGER, email TEXT, seen INTEGER, note TEXT)"
-Run = Callable[[Query], list[tuple[Any, ...]]]
-
-
-def runner(connection: Any) -> Run:
-    def run(query: Query) -> list[tuple[Any, ...]]:
-        with closing(connection.cursor()) as cursor:
-            cursor.execute(query.sql, *([] if query.parameters is None else [query.parameters]))
-            return [tuple(row) for row in cursor.fetchall()]
-
-    return run
-
-
-@pytest.fixture(params=["duckdb", "sqlite", "postgres", "mysql"])
-def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, Run]]:
-    dialect = request.param
-    if dialect == "postgres":
-        connection: Any = psycopg2.connect(request.getfixturevalue("postgres_uri"))
-        paramstyle, row = "format", "(%s, %s, %s, %s)"
-    elif dialect == "mysql":
-        there = urlsplit(request.getfixturevalue("mariadb_uri"))
-        mysql = pytest.importorskip("MySQLdb")
-        connection = mysql.connect(
-            host=there.hostname, port=there.port, user=there.username, db=there.path[1:], charset="utf8mb4"
-        )
-        paramstyle, row = "format", "(%s, %s, %s, %s)"
-    else:
-        connection = duckdb.connect() if dialect == "duckdb" else sqlite3.connect(":memory:")
-        paramstyle, row = "qmark", "(?, ?, ?, ?)"
-    with closing(connection), closing(connection.cursor()) as cursor:
-        if dialect == "mysql":  # where a transaction does not take back a table
-            cursor.execute("DROP TABLE IF EXISTS users")
-        cursor.execute(CREATE)
-        cursor.executemany(f"INSERT INTO users VALUES {row}", MESS)
-        yield dialect, paramstyle, runner(connection)
-
 
 def ids(rows: list[tuple[Any, ...]]) -> list[tuple[int, int]]:
     """The id, and how many copies of the key the read found."""
@@ -264,7 +216,7 @@ def ids(rows: list[tuple[Any, ...]]) -> list[tuple[int, int]]:
         "WITH u AS (SELECT * FROM users WHERE note NOT LIKE '%q')\nSELECT id, email, seen, note FROM u;",
     ],
 )
-def test_the_queries_run_and_find_the_rows(database: tuple[str, str, Run], text: str) -> None:
+def test_the_queries_run_and_find_the_rows(database: Reads, text: str) -> None:
     dialect, paramstyle, run = database
     model = sql(text, dialect=dialect, paramstyle=paramstyle)
 
@@ -281,7 +233,7 @@ def test_the_queries_run_and_find_the_rows(database: tuple[str, str, Run], text:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_the_authors_parameters_and_ours_meet_in_one_statement(database: tuple[str, str, Run], named: bool) -> None:
+def test_the_authors_parameters_and_ours_meet_in_one_statement(database: Reads, named: bool) -> None:
     dialect, paramstyle, run = database
     markers = {"duckdb": ("?", "$n"), "sqlite": ("?", ":n"), "postgres": ("%s", "%(n)s"), "mysql": ("%s", "%(n)s")}
     marker = markers[dialect][named]
@@ -298,7 +250,7 @@ def test_the_authors_parameters_and_ours_meet_in_one_statement(database: tuple[s
     assert [ids(run(query)) for query in model.by_keys("id", [1, 2])] == [[(2, 1)]]
 
 
-def test_an_accent_or_a_blank_makes_another_key(database: tuple[str, str, Run]) -> None:
+def test_an_accent_or_a_blank_makes_another_key(database: Reads) -> None:
     dialect, paramstyle, run = database
     text = "SELECT 1 AS id, 'zoe@x' AS email UNION ALL SELECT 2, 'zoë@x' UNION ALL SELECT 3, 'zoe@x '"
     model = sql(text, dialect=dialect, paramstyle=paramstyle)
@@ -307,7 +259,7 @@ def test_an_accent_or_a_blank_makes_another_key(database: tuple[str, str, Run]) 
     assert sorted(ids(run(model.rows("email", lower=True)))) == [(1, 2), (2, 1), (3, 2)]
 
 
-def test_keys_that_differ_in_blanks_around_them_are_one_without_regard_to_case(database: tuple[str, str, Run]) -> None:
+def test_keys_that_differ_in_blanks_around_them_are_one_without_regard_to_case(database: Reads) -> None:
     dialect, paramstyle, run = database
     if dialect == "mysql":
         keys = "CONCAT(CHAR(9), 'Zoe@x', CHAR(13), CHAR(10))", "'zoe@x '", "'z oe@x'"
@@ -320,7 +272,7 @@ def test_keys_that_differ_in_blanks_around_them_are_one_without_regard_to_case(d
     assert sorted(ids(run(model.rows("email", lower=True)))) == [(0, 2), (1, 2), (2, 1)]
 
 
-def test_copies_stand_in_the_last_column(database: tuple[str, str, Run]) -> None:
+def test_copies_stand_in_the_last_column(database: Reads) -> None:
     dialect, paramstyle, run = database
     query = sql("SELECT id FROM users", dialect=dialect, paramstyle=paramstyle).rows("id")
 
