@@ -14,6 +14,7 @@ from airflow_provider_census.sync.behavior import check_pair, check_sets, parse_
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import check_mapping
 from airflow_provider_census.sync.result import parse_limit
+from airflow_provider_census.sync.shard import Shard
 
 if TYPE_CHECKING:
     from airflow_provider_census.operators.sync import CensusSyncOperator
@@ -88,6 +89,8 @@ def _check_places(sync: CensusSyncOperator) -> None:
         raise ConfigError(f"destination_object={given!r} must be the name of an object of the destination")
     if sync.sync_id is not None and not isinstance(sync.sync_id, str):
         raise ConfigError(f"sync_id={sync.sync_id!r} must be a name, or None")
+    if sync.shard is not None:
+        Shard.parse(sync.shard)
 
 
 def _check_model(sync: CensusSyncOperator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperator
@@ -16,24 +17,27 @@ from airflow_provider_census.errors import (
     GuardTripped,
     StateError,
     ThresholdExceeded,
+    Unavailable,
 )
 from airflow_provider_census.operators.declaration import DeclarationError, check_declaration, parse_flag
 from airflow_provider_census.sync.behavior import parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.result import RunResult, parse_limit
+from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.values import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_census.state.kept import KeptStore
+    from airflow_provider_census.state.shard import ShardStore
     from airflow_provider_census.state.xcom import XComStore
     from airflow_provider_census.sync.run import Sync
     from airflow_provider_census.transport.client import Client
 
 # Trying again cannot change what these say.
-_FINAL = (AccountingError, AuthError, ConfigError, GuardTripped, StateError, ThresholdExceeded)
+FINAL = (AccountingError, AuthError, ConfigError, GuardTripped, StateError, ThresholdExceeded)
 
 
 class CensusSyncOperator(BaseOperator):
@@ -63,6 +67,9 @@ class CensusSyncOperator(BaseOperator):
     :param full_refresh: send every row in this run, and keep tracking. (templated)
     :param sync_id: identity of the sync's state; ``<dag_id>.<task_id>`` by default. Mapped tasks add their map index to
         it, unless each is given its own by ``expand()``: do so where the order of the tasks may change.
+    :param shard: the part of the rows this task sends, as ``0/4``: the first of four by a hash of the sync key. See
+        :func:`~airflow_provider_census.operators.shards.sharded_sync`, which sets it; so it does ``closed_by``, the
+        task that closes the shards of one run.
     """
 
     template_fields: Sequence[str] = (
@@ -102,6 +109,8 @@ class CensusSyncOperator(BaseOperator):
         dry_run: bool | str = False,
         full_refresh: bool | str = False,
         sync_id: str | None = None,
+        shard: str | None = None,
+        closed_by: str | None = None,
         **kwargs: Any,
     ) -> None:
         # Two runs of one sync would send the same rows: let the scheduler hold the second one back.
@@ -126,6 +135,8 @@ class CensusSyncOperator(BaseOperator):
         self.dry_run = dry_run  # type: ignore[assignment, method-assign]
         self.full_refresh = full_refresh
         self.sync_id = sync_id
+        self.shard = shard
+        self.closed_by = closed_by
         self._client: Client | None = None
         try:
             check_declaration(self)
@@ -144,18 +155,26 @@ class CensusSyncOperator(BaseOperator):
         from airflow_provider_census.operators.metrics import Metrics
         from airflow_provider_census.sources.dbapi import DbApiSource
         from airflow_provider_census.state import open_spill, open_store
+        from airflow_provider_census.state.shard import ShardStore
         from airflow_provider_census.state.xcom import recover
         from airflow_provider_census.sync.run import run_sync
 
         ti = context["ti"]
         sync_id = self._identity(ti)
+        shard = Shard.parse(self.shard) if self.shard else None
+        together = [ti.task_id, self.closed_by] if self.closed_by else []
         recover(context)
         try:
             check_declaration(self)
-            sync = self._resolve(sync_id)
+            sync = replace(self._resolve(sync_id), shard=shard)
             adds = sync.destination.behavior.adds
-            spill = open_spill(self.delta, sync_id, self.source_conn_id, adds=adds, forget=sync.full_refresh)
-            store = open_store(self.delta, context, sync_id, spill)
+
+            def open_state(state_id: str, *, forget: bool) -> XComStore | KeptStore:
+                spill = open_spill(self.delta, state_id, self.source_conn_id, adds=adds, forget=forget)
+                return open_store(self.delta, context, state_id, spill, together)
+
+            own = open_state(shard.state_of(sync_id) if shard else sync_id, forget=sync.full_refresh)
+            store = ShardStore(own, open_state(sync_id, forget=True), shard) if shard and shard.index else own
             source = DbApiSource.of(self.source_conn_id)
         except CensusError as error:
             raise AirflowFailException(str(error)) from None
@@ -163,18 +182,21 @@ class CensusSyncOperator(BaseOperator):
         doubled_by_retry = self._doubled_by_retry(store) if adds else ""
         if doubled_by_retry and self.retries:
             self.log.warning("Should this try be killed, its retry doubles rows: %s", doubled_by_retry)
-        self.log.info("::group::Sync %s: how it goes", sync_id)
+        self.log.info("::group::Sync %s%s: how it goes", sync_id, f", shard {shard}" if shard else "")
         try:
             result, failure = run_sync(sync, source, self._client, store, Metrics(ti, sync.destination))
         finally:
             self.log.info("::endgroup::")
             self._client.close()
+        if shard and result.complete and not (isinstance(failure, Unavailable) and ti.try_number <= ti.max_tries):
+            # How many rows may fail is decided over the whole sync; but a destination that was not well may be by now.
+            failure = None
         self._log_result(result, stopped=failure is not None)
         if failure is None:
             return result.to_json()
         # A task that fails returns nothing; people look here first.
         ti.xcom_push(key="return_value", value=result.to_json())
-        if isinstance(failure, _FINAL):
+        if isinstance(failure, FINAL):
             raise AirflowFailException(str(failure)) from None
         left = result.tally.counts[Outcome.SENT] + result.tally.counts[Outcome.UNCERTAIN]
         if left and doubled_by_retry:
@@ -186,7 +208,7 @@ class CensusSyncOperator(BaseOperator):
         if self._client is not None:
             self._client.stop()
 
-    def _doubled_by_retry(self, store: XComStore | KeptStore) -> str:
+    def _doubled_by_retry(self, store: XComStore | KeptStore | ShardStore) -> str:
         """Return why a retry would send again what this try has sent, nothing if it would not."""
         if isinstance(self.delta, FullRefresh):
             return "a full refresh does not remember what it has sent, and would send it again"
@@ -202,7 +224,7 @@ class CensusSyncOperator(BaseOperator):
         from airflow.sdk.definitions.mappedoperator import MappedOperator
 
         identity = self.sync_id or f"{ti.dag_id}.{ti.task_id}"
-        if ti.map_index is None or ti.map_index < 0:
+        if self.shard or ti.map_index is None or ti.map_index < 0:
             return identity
         declared = self.dag.get_task(self.task_id)
         expanded = isinstance(declared, MappedOperator) and "sync_id" not in declared.partial_kwargs

@@ -9,6 +9,7 @@ table (:mod:`~airflow_provider_census.sync.spill`). ``runs`` is what the runs of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_census.state.kept import Keeper, KeptStore
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
     from airflow_provider_census.sync.spill import Spill
 
 
-def open_store(delta: Delta, context: Context, sync_id: str, spill: Spill) -> XComStore | KeptStore:
+def open_store(
+    delta: Delta, context: Context, sync_id: str, spill: Spill, together: Sequence[str] = ()
+) -> XComStore | KeptStore:
     """
     Return the store a delta asks for.
 
+    :param together: the tasks that make up one run of the sync, if this is one of several.
     :raises ConfigError: it is not to be had here.
     """
     from airflow_provider_census.state.xcom import XComStore
 
-    xcom = XComStore(context, sync_id, spill)
+    xcom = XComStore(context, sync_id, spill, together)
     kept = keeper(delta, context, sync_id)
     return KeptStore(xcom, kept, spill) if kept else xcom
 

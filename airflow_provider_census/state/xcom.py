@@ -15,7 +15,7 @@ What is too large for XCom is in a table, see :mod:`~airflow_provider_census.syn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import Busy, StateError
@@ -46,15 +46,17 @@ class XComStore:
 
     :param sync_id: tells the syncs of one task apart (mapped tasks); state of other syncs is not seen.
     :param spill: keeps what is too large.
+    :param together: the tasks that make up one run of the sync, if this is one of several.
     """
 
-    def __init__(self, context: Context, sync_id: str, spill: Spill) -> None:
+    def __init__(self, context: Context, sync_id: str, spill: Spill, together: Sequence[str] = ()) -> None:
         self._ti: Any = context["ti"]
         self._map_index = -1 if self._ti.map_index is None else self._ti.map_index
         # As Airflow labels the task where it lists states.
         self._label = self._ti.task_id if self._map_index < 0 else f"{self._ti.task_id}_{self._map_index}"
         self._sync_id = sync_id
         self._spill = spill
+        self._together = together
         self._task_store: Any = context.get("task_state_store")
         self._runs = StatesInRuns(self._ti.dag_id, self._ti.task_id, sync_id)
         self._others: TaskStates = {}
@@ -113,14 +115,32 @@ class XComStore:
 
     def point(self, value: Mapping[str, Any], kept_in: str) -> None:
         """Leave word of a state that is kept elsewhere."""
-        shown = {name: value[name] for name in ("version", "sequence", "target", "mapping", "watermark")}
+        names = ("version", "sequence", "target", "mapping", "watermark", "shards")
+        shown = {name: value[name] for name in names}
         own = {"run_id": self._ti.run_id, "sync_id": self._sync_id, "map_index": self._map_index}
         self._ti.xcom_push(key=KEY, value={**shown, **own, "kept_in": kept_in})
 
     def _refuse_second_writer(self) -> None:
+        if self._together:
+            refuse_second_run(self._ti, self._together)
         for run_id, tasks in self._others.items():
             if tasks.get(self._label) in UNDER_WAY:
-                raise Busy(
-                    f"run {run_id!r} of the same sync is under way; this one would send the same rows. It can be "
-                    f"retried when that run has ended"
-                )
+                raise _busy(run_id)
+
+
+def refuse_second_run(ti: Any, task_ids: Sequence[str]) -> None:
+    """
+    Look whether another run of a sync that is made up of several tasks is under way.
+
+    :raises Busy: it is.
+    """
+    for run_id, tasks in ti.get_task_states(dag_id=ti.dag_id, task_ids=list(task_ids)).items():
+        if run_id != ti.run_id and any(state in UNDER_WAY for state in tasks.values()):
+            raise _busy(run_id)
+
+
+def _busy(run_id: str) -> Busy:
+    return Busy(
+        f"run {run_id!r} of the same sync is under way; this one would send the same rows. It can be retried when that "
+        f"run has ended"
+    )

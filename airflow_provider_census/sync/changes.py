@@ -138,7 +138,7 @@ class FullRefreshChanges:
 
     def state(self) -> State:
         """Return a state without memory of rows; it tells that there was a run."""
-        return State(target=self._before.target, mapping=self._before.mapping)
+        return State(target=self._before.target, mapping=self._before.mapping, shards=self._before.shards)
 
 
 class WatermarkChanges:
@@ -147,6 +147,8 @@ class WatermarkChanges:
 
     :param since: the watermark to start from; None reads all rows.
     :param skip: settle the rows at the highest cursor value without sending them (a baseline).
+    :param reached: asked before the first row is read, returns a cursor value up to which it has all been read at the
+        end, though the last row may stand below it: a shard has not every value.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class WatermarkChanges:
         behavior: Behavior,
         since: Any,
         skip: bool = False,
+        reached: Query | None = None,
     ) -> None:
         self._reader = reader
         self._delta = delta
@@ -167,6 +170,8 @@ class WatermarkChanges:
         self._before = before
         self._since = since
         self._skip = skip
+        self._reached = reached
+        self._reached_value: Any = None
         self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
         self._followed: set[type] = set()
         self._finished = False
@@ -194,6 +199,8 @@ class WatermarkChanges:
 
         The owed ones are read last: a row that is also in the delta is left to them and sent with the newer values.
         """
+        if self._reached is not None:
+            self._reached_value = self._comparable(self._reader.one(self._reached))
         for change in self._rows():
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._progress.check()
@@ -242,6 +249,8 @@ class WatermarkChanges:
         self._progress.check()
         self._finished = True
         self._progress.complete()
+        if self._reached_value is not None:
+            self._progress.reach(self._reached_value)
 
     def state(self) -> State | None:
         """Return what is settled and owed so far. Half a baseline is none: the next run would send what it left out."""
@@ -285,23 +294,30 @@ class WatermarkChanges:
         return {"cursor": self._column, "since": since, "nulls": self._delta.on_null != "exclude"}
 
     def _baseline(self) -> Iterator[Change]:
-        highest = self._reader.one(self._reader.sql.highest(self._column))
+        if self._reached is not None:
+            highest = self._reached_value
+        else:
+            highest = self._reader.one(self._reader.sql.highest(self._column))
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 
     def _change(self, row: Sequence[Any], *, owed: bool = False) -> Change:
-        cursor = row[self._cursor_at]
-        if isinstance(cursor, (float, decimal.Decimal)) and math.isnan(cursor):
-            cursor = None
-        if isinstance(cursor, dt.datetime) and cursor.tzinfo not in (None, dt.UTC):
-            # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
-            cursor = cursor.astimezone(dt.UTC)
+        cursor = self._comparable(row[self._cursor_at])
         if type(cursor) not in self._followed:
             # Both refuse cursors of a kind that cannot be followed: now, not when the row was sent already.
             encode(cursor)
             self._lowered(cursor)
             self._followed.add(type(cursor))
         return Change(row, row[self._reader.key_at], cursor, owed)
+
+    @staticmethod
+    def _comparable(value: Any) -> Any:
+        if isinstance(value, (float, decimal.Decimal)) and math.isnan(value):
+            return None
+        if isinstance(value, dt.datetime) and value.tzinfo not in (None, dt.UTC):
+            # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
+            return value.astimezone(dt.UTC)
+        return value
 
     def _lowered(self, value: Any) -> Any:
         try:

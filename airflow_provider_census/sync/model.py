@@ -17,6 +17,7 @@ from sqlglot import Token, TokenType, exp, tokenize
 from sqlglot.errors import SqlglotError
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.hashing import is_of
 from airflow_provider_census.sync.shard import Shard
 
 COPIES = "census_copies"
@@ -234,7 +235,11 @@ class ModelSql:
         if self._part is None:
             return ("(\n", None, f"\n) {_ALIAS}")
         shard, key = self._part
-        return ("(SELECT * FROM (\n", None, f"\n) {_ALIAS} WHERE {shard.has(self.text(key), self._dialect)}) {_ALIAS}")
+        return (
+            "(SELECT * FROM (\n",
+            None,
+            f"\n) {_ALIAS} WHERE {is_of(shard, self.text(key), self._dialect)}) {_ALIAS}",
+        )
 
     @property
     def most_bound(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from airflow_provider_census.errors import StateError
 from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader, WatermarkChanges
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
-from airflow_provider_census.sync.model import resolve_column
+from airflow_provider_census.sync.model import ModelSql, resolve_column
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.target import moved
 from airflow_provider_census.sync.values import Behavior
@@ -31,6 +31,8 @@ def open_changes(
     target: str,
     mapping: Set[bytes],
     full_refresh: bool,
+    whole: ModelSql | None = None,
+    shards: int = 1,
 ) -> Changes:
     """
     Return the rows of this run.
@@ -38,15 +40,19 @@ def open_changes(
     :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
     :param target: where the rows go; elsewhere than before, the run is a first one.
     :param mapping: fingerprints of its fields; others than before send everything again where that is harmless.
+    :param whole: the model of the whole sync, where ``reader`` reads one of its ``shards``.
     :raises StateError: the state speaks of something else and rows would double, or is lost and the author wants to be
         told.
     """
+    start = State(target=target, mapping=frozenset(mapping), shards=shards)
     if not isinstance(delta, Watermark):
-        return FullRefreshChanges(reader, State(target=target, mapping=frozenset(mapping)))
-    start = State(target=target, mapping=frozenset(mapping))
+        return FullRefreshChanges(reader, start)
+    if not full_refresh:
+        check_shards(before, shards)
     if before is not None and moved(before, target, doubles=behavior.adds and not full_refresh):
         before, lost = None, False
     column = resolve_column(delta.column, reader.columns)
+    reached = whole.highest(column) if whole else None
     if before is not None and before.column != column:
         log.warning(
             "The last run followed the cursor %r, this one %r: its watermark is of no use.",
@@ -62,8 +68,9 @@ def open_changes(
             since=None,
             skip=_skips(delta, lost, full_refresh),
             behavior=behavior,
+            reached=reached,
         )
-    now = replace(before, mapping=start.mapping, snapshot=False, columns=())
+    now = replace(before, mapping=start.mapping, snapshot=False, columns=(), shards=shards)
     resend = full_refresh
     if not mapping <= before.mapping and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
         log.info("Fields were mapped since the last run, or otherwise: all rows are sent again.")
@@ -71,7 +78,23 @@ def open_changes(
     if resend:
         # Cut short, the run after it must not take for settled what only the earlier ones sent.
         now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)
-    return WatermarkChanges(reader, delta, now, since=None if resend else before.watermark, behavior=behavior)
+    since = None if resend else before.watermark
+    return WatermarkChanges(reader, delta, now, since=since, behavior=behavior, reached=reached)
+
+
+def check_shards(before: State | None, shards: int) -> None:
+    """
+    Check that a state is of a sync in as many shards as now.
+
+    :raises StateError: it is not: a row may be of another shard now, whose state knows nothing of it.
+    """
+    if before is not None and before.shards != shards:
+        raise StateError(
+            f"the last run of this sync was in {before.shards} shard(s), this one is in {shards}, and what has arrived "
+            f"is remembered by shard. Nothing was sent. Go back to {before.shards}, or run it once with "
+            f"full_refresh=True, which sends every row (append and send: once more); or give it another sync_id, with "
+            f"Watermark(baseline='skip') if nothing has changed since"
+        )
 
 
 def _skips(delta: Watermark, lost: bool, full_refresh: bool) -> bool:

@@ -5,7 +5,7 @@ Which comparison a :class:`~airflow_provider_census.sync.delta.Snapshot` asks fo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, cast
 
 from airflow_provider_census.destinations.base import Destination
@@ -40,6 +40,7 @@ def open_snapshot(
     before: State | None,
     full_refresh: bool,
     keep: bool,
+    closes: int = 0,
 ) -> SnapshotChanges:
     """
     Return the rows of this run; the table of the snapshot is made where it is missing.
@@ -48,6 +49,7 @@ def open_snapshot(
     :param target: where the rows go; elsewhere than before, the snapshot is another one.
     :param before: state of the last run, None without one.
     :param keep: whether to write what arrived; a dry run does not.
+    :param closes: how many shards have staged and sent their parts before.
     :raises StateError: it is not known any more what was sent, and rows would double.
     """
     database = elsewhere or cast("Database", source)
@@ -71,7 +73,8 @@ def open_snapshot(
     resent = behavior in _RESENT_WHEN_REMAPPED
     digest = Digest.of(mapper.reads, mapper.fingerprints) if resent else Digest(mapper.reads, "")
     last = before if before is not None and before.target == target else None
-    kept = last is not None and last.snapshot
+    # A shard without rows has kept none, though the others have.
+    kept = last is not None and (last.snapshot or (last.shards > 1 and bool(last.columns)))
     former = None
     if last is not None and kept and known and resent and not full_refresh:
         former = _former(last, mapper.fingerprints, columns)
@@ -86,8 +89,14 @@ def open_snapshot(
         "adopt": (first or (last is not None and last.adopting)) and delta.baseline == "adopt" and not full_refresh,
         "everything": full_refresh,
         "keep": keep,
+        "shard": model.part is not None,
     }
-    now = State(target=target, mapping=mapper.fingerprints, columns=tuple(digest.columns) if resent else ())
+    now = State(
+        target=target,
+        mapping=mapper.fingerprints,
+        columns=tuple(digest.columns) if resent else (),
+        shards=model.part[0].of if model.part else 1,
+    )
     lower = destination.identifier.lower
     here = SnapshotSql(
         model,
@@ -104,11 +113,17 @@ def open_snapshot(
     doubts = SnapshotDoubts(database, beside, by_key=behavior.adds)
     if elsewhere is None:
         return SnapshotChanges(database, here, doubts, now, **settings)
-    stage = Stage(f"{name}_stage", former=former is not None, **there)
+    parts = range(closes) if model.part is None else [model.part[0].index]
+    stage = Stage(*stage_names(name, parts), former=former is not None, **there)
     staged = StagedSql(
         stage.model, key="sync_key", columns=(), salt="", former=former, lower=lower, table=name, **there
     )
     return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)
+
+
+def stage_names(snapshot: str, parts: Iterable[int]) -> list[str]:
+    """Return the names of the tables the shards stage their parts in; of a sync without shards, of the one there is."""
+    return [f"{snapshot}_stage_{part}" for part in parts] or [f"{snapshot}_stage"]
 
 
 def _starts_over(before: State, target: str, table: str, *, known: bool, adds: bool, sync_id: str) -> bool:

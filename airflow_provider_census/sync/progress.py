@@ -199,6 +199,16 @@ class Progress:
         if not self._unnamed:
             self._old_doubts.clear()
 
+    def reach(self, cursor: Any) -> None:
+        """Move the watermark up to a value at or below which nothing is left open."""
+        if self._open:
+            return
+        # Text is sorted by the database's collation, which need not be Python's.
+        if self._watermark is None or (not isinstance(cursor, str) and self._watermark < cursor):
+            self._watermark = cursor
+            if self._lag is None:
+                self._arrived.clear()  # all of it below
+
     def state(self) -> State:
         """Return the state that is true now."""
         self._forget()

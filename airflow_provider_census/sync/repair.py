@@ -27,6 +27,7 @@ def reset(state: State) -> State:
         mapping=state.mapping,
         column=state.column,
         run_id=state.run_id,
+        shards=state.shards,
     )
 
 

@@ -125,6 +125,7 @@ class RunResult:
     :param watermark: column, value before and after the run; None without one.
     :param requests: HTTP requests sent, retries included.
     :param estimate: of a dry run: the requests and seconds the real run would take at the destination's limit.
+    :param complete: it came to its end; a failure then says that too many rows did not arrive.
     """
 
     destination: str
@@ -138,6 +139,7 @@ class RunResult:
     retries: int
     seconds: float
     estimate: dict[str, float] | None = None
+    complete: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON value of the run."""

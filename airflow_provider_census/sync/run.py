@@ -36,6 +36,7 @@ from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
+from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_table import Database
 from airflow_provider_census.sync.standing import Observer
@@ -59,6 +60,8 @@ class Sync:
     :param max_invalid: rows (int), share of the rows tried (float) or None for no limit; so is ``max_rejected``.
     :param snapshot_database: where a snapshot lives if not in the source.
     :param max_deletes: the same under mirror, of the records this sync has sent; ``allow_empty`` lets it delete all.
+    :param shard: the part of the sync this run sends; it deletes nothing under mirror.
+    :param closes: this run comes behind so many shards, and does what is left to do for all of them: delete.
     """
 
     model: Model
@@ -73,6 +76,8 @@ class Sync:
     snapshot_database: Database | None = None
     dry_run: bool = False
     full_refresh: bool = False
+    shard: Shard | None = None
+    closes: int = 0
 
 
 def run_sync(
@@ -89,6 +94,7 @@ def run_sync(
     started = time.monotonic()
     failure: CensusError | None = None
     estimate: dict[str, float] | None = None
+    complete = False
     try:
         with run.pace:
             run.prepare()
@@ -99,6 +105,7 @@ def run_sync(
         if not sync.dry_run:
             run.tally.remedy = "" if sync.destination.finds else sync.destination.finds_with
             failure = run.tally.exceeded(sync.max_invalid, sync.max_rejected)
+        complete = True
     except CensusError as error:
         failure = error
         run.tally.stopped()
@@ -115,6 +122,7 @@ def run_sync(
             retries=client.traffic.retries,
             seconds=time.monotonic() - started,
             estimate=estimate,
+            complete=complete,
         ),
         failure,
     )
@@ -144,11 +152,15 @@ class _Run:
     def prepare(self) -> None:
         """Check everything that can be checked before the first row: model, mapping, state, destination."""
         sync, destination = self._sync, self._sync.destination
-        sql = ModelSql(sync.model, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
+        sql = whole = ModelSql(sync.model, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
         columns = self._source.columns(sql.probe())
         check_columns(columns)
         key = resolve_column(sync.key_column, columns)
         check_adoption(sync.delta, destination)
+        model = sync.model
+        if sync.shard is not None:
+            model = replace(model, part=(sync.shard, key))
+            sql = ModelSql(model, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
         self._mapper = Mapper(sync.mapping, key, columns, destination)
         target = destination.target(self._client.endpoint, self._mapper.constants)
         before = self._store.load()
@@ -158,7 +170,7 @@ class _Run:
                 sync.delta,
                 self._source,
                 sync.snapshot_database,
-                sync.model,
+                model,
                 self._mapper,
                 destination,
                 columns=columns,
@@ -166,6 +178,7 @@ class _Run:
                 before=before,
                 full_refresh=sync.full_refresh,
                 keep=not sync.dry_run,
+                closes=sync.closes,
             )
         else:
             self._changes = open_changes(
@@ -177,6 +190,8 @@ class _Run:
                 target=target,
                 mapping=self._mapper.fingerprints,
                 full_refresh=sync.full_refresh,
+                whole=whole if sync.shard else None,
+                shards=sync.shard.of if sync.shard else 1,
             )
         self._client.run(destination.prepare(self._mapper.fields))
 
@@ -223,6 +238,8 @@ class _Run:
     def _operations(self) -> Generator[tuple[Change, Operation], None, None]:
         """Read, map and plan; rows that are not to be sent are settled right here."""
         assert self._changes is not None
+        if self._sync.closes:
+            return
         destination = self._sync.destination
         mirror = destination.behavior is Behavior.MIRROR
         behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
@@ -251,9 +268,11 @@ class _Run:
     def _deletions(self) -> Generator[tuple[Change, Operation], None, None]:
         """Plan the deletions of a mirror."""
         destination = self._sync.destination
-        if destination.behavior is not Behavior.MIRROR:
+        if destination.behavior is not Behavior.MIRROR or self._sync.shard is not None:
             return
         assert isinstance(self._changes, SnapshotChanges)
+        if self._sync.closes:
+            self._changes.look_back()
         for change in self._changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
             self.tally.removed += 1
             record = Record(change.key, change.record_id or "", self._mapper.constants)

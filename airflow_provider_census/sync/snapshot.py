@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from sqlglot import exp
 
+from airflow_provider_census.sync.hashing import md5
 from airflow_provider_census.sync.model import COPIES, Model, Query
-from airflow_provider_census.sync.shard import md5
-from airflow_provider_census.sync.snapshot_table import COLUMNS, SnapshotTable
+from airflow_provider_census.sync.snapshot_table import COLUMNS, IN_DOUBT, SnapshotTable
 
 KEY = "census_key"
 DIGEST = "census_digest"
@@ -106,6 +106,23 @@ class SnapshotSql(SnapshotTable):
             *self._model(),
             f") c) m LEFT JOIN {self.name} p ON p.sync_key = m.{KEY}",
             "" if everything else f" WHERE {where} OR m.{COPIES} > 1",
+        )
+
+    def doubt_met(self) -> Query:
+        """Return the statement that notes of the rows of the model that the destination may hold something else."""
+        return self.compose(
+            f"UPDATE {self.name} SET digest = '{IN_DOUBT}' WHERE digest <> '{IN_DOUBT}' AND sync_key IN "
+            f"(SELECT {self.text(self._key)} FROM ",
+            *self._model(),
+            ")",
+        )
+
+    def met(self) -> Query:
+        """Return a query for how many rows of the model have a key that the snapshot has."""
+        return self.compose(
+            f"SELECT COUNT(*) FROM (SELECT {self.text(self._key)} AS {KEY} FROM ",
+            *self._model(),
+            f") m JOIN {self.name} p ON p.sync_key = m.{KEY}",
         )
 
     def digests(self) -> Query:

@@ -44,6 +44,7 @@ class SnapshotChanges:
     :param adopt: compare rows the snapshot does not have with what the destination holds (a baseline).
     :param everything: send unchanged rows too (full refresh).
     :param keep: write what arrived; a dry run does not.
+    :param shard: the model is a shard; the snapshot is that of all of them.
     """
 
     watermark = None
@@ -64,6 +65,7 @@ class SnapshotChanges:
         adopt: bool,
         everything: bool,
         keep: bool,
+        shard: bool = False,
     ) -> None:
         self._database = database
         self._sql = sql
@@ -76,8 +78,9 @@ class SnapshotChanges:
         self._everything = everything or self._stale
         self._keep = keep
         self._known = self._has_rows = known
-        self._skip = skip and not known
+        self._skip = skip and (shard or not known)
         self._adopt = self._adopting = adopt
+        self._shard = shard
         self._begun = self._uncounted = self._respelled = self._unseen = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
         self._moved: list[str] = []
@@ -94,19 +97,34 @@ class SnapshotChanges:
 
     def read(self) -> Iterator[Change]:
         """Yield the rows to send."""
-        if self._begin():
+        if not self._begin():
+            rows = self._compare(only_new=self._only_new, everything=self._everything, expected=True)
+            yield from self._doubted(rows)
+
+    def look_back(self) -> None:
+        """Look at what others have read and sent, the shards of the sync: deletions depend on it."""
+        self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
+        self._begun = True
+        if not self._known:
             return
-        rows = self._spooled(self._sql.changed(only_new=self._only_new, everything=self._everything), expected=True)
-        yield from self._doubted(
-            Change(row, row[self._key_at], snapshot=(key, digest), sent=sent) for *row, key, digest, sent in rows
-        )
+        for change in self._compare(only_new=True, everything=False):
+            if (id := self._known_elsewhere(change)) is not None:
+                self._elsewhere.add(id)
+
+    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
+        """Yield the rows the comparison finds; ``expected``: they are those of the run."""
+        rows = self._spooled(self._sql.changed(only_new=only_new, everything=everything), expected=expected)
+        for *row, key, digest, sent in rows:
+            yield Change(row, row[self._key_at], snapshot=(key, digest), sent=sent)
 
     def _begin(self) -> bool:
         """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
         if self._keep and self._stale:
-            self._database.write([self._sql.doubt_all()])
+            self._database.write([self._sql.doubt_met() if self._shard else self._sql.doubt_all()])
         elif self._keep and self._sql.former:
             self._rebase()
+        if self._skip and self._known:  # others may have written it in this very run
+            self._skip = not self._one(self._sql.met())[0]
         if self._keep and self._skip:
             self._database.write([self._sql.baseline()])
             self._uncounted = True

@@ -98,15 +98,29 @@ class SnapshotTable(ModelSql):
 
         :raises CensusError: the database does not let us; in its words.
         """
+        if self._is_there(database):
+            return
+        try:
+            self._make(database)
+        except CensusError:
+            # Another task may have made it meanwhile, and IF NOT EXISTS does not help those who come at the same time.
+            if not self._is_there(database):
+                raise
+
+    def _is_there(self, database: Database) -> bool:
         try:
             database.columns(Query(f"SELECT * FROM {self.name} WHERE 1 = 0"))
         except CensusError:
-            try:
-                database.write([self.create()])
-            except CensusError:
-                if not self._schema:
-                    raise
-                database.write([self.create_schema(self._schema), self.create()])
+            return False
+        return True
+
+    def _make(self, database: Database) -> None:
+        try:
+            database.write([self.create()])
+        except CensusError:
+            if not self._schema:
+                raise
+            database.write([self.create_schema(self._schema), self.create()])
 
     def create(self) -> Query:
         """Return the statement that makes it where it is missing."""

@@ -28,11 +28,13 @@ class Stage:
     """
     The table the model's keys and digests are staged in, made anew by every run.
 
+    :param tables: its name; or those the shards of a sync have staged their parts in, to be read together.
     :param former: whether former digests are staged too.
     """
 
-    def __init__(self, table: str, *, schema: str | None, dialect: str, paramstyle: str, former: bool = False) -> None:
-        self._table = exp.table_(table, db=schema, quoted=True).sql(dialect)
+    def __init__(self, *tables: str, schema: str | None, dialect: str, paramstyle: str, former: bool = False) -> None:
+        self._tables = [exp.table_(table, db=schema, quoted=True).sql(dialect) for table in tables]
+        self._table = self._tables[0]
         self._sql = ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle)
         # Quoted, as the comparison quotes the columns of a model: databases fold the case of what is not.
         text = text_type(dialect)
@@ -44,7 +46,7 @@ class Stage:
     @property
     def model(self) -> Model:
         """What is staged, as the snapshot's database compares it."""
-        return Model(f"SELECT {self._columns} FROM {self._table}")
+        return Model(" UNION ALL ".join(f"SELECT {self._columns} FROM {table}" for table in self._tables))
 
     def create(self) -> Iterator[Query]:
         """Return the statements that make it, empty."""
@@ -105,11 +107,13 @@ class StagedChanges(SnapshotChanges):
     def read(self) -> Iterator[Change]:
         """Stage the model, compare, and yield the rows to send."""
         self._fill()
-        if self._begin():
-            return
-        found = self._spooled(self._staged.keys(only_new=self._only_new, everything=self._everything), expected=True)
+        yield from super().read()
+
+    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
+        found = self._spooled(self._staged.keys(only_new=only_new, everything=everything), expected=expected)
         chunks = iter(lambda: {key: about for key, *about in itertools.islice(found, _KEYS)}, {})
-        yield from self._doubted(change for chunk in chunks for change in self._fetch(chunk))
+        for chunk in chunks:
+            yield from self._fetch(chunk)
 
     def _fill(self) -> None:
         self._database.write(self._stage.create())

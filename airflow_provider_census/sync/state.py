@@ -42,6 +42,7 @@ class State:
         became of them is not known, unless a newer state says so.
     :param in_doubt_since: Unix time before which none of them was sent; 0 if they cannot be found at the destination.
     :param adopting: the run that compares all rows with what the destination holds has not come to its end.
+    :param shards: how many the sync was in: the state is that of one of them.
     """
 
     target: str
@@ -58,6 +59,7 @@ class State:
     in_doubt_since: int = 0
     adopting: bool = False
     run_id: str = ""
+    shards: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON value kept in XCom."""
@@ -74,6 +76,7 @@ class State:
             "owed_null_keys": self.owed_null_keys,
             "in_doubt": {"since": self.in_doubt_since, "rows": pack_digests(self.in_doubt)},
             "adopting": self.adopting,
+            "shards": self.shards,
         }
 
     @classmethod
@@ -104,6 +107,7 @@ class State:
                 in_doubt_since=int(value["in_doubt"]["since"]),
                 adopting=bool(value["adopting"]),
                 run_id=value["run_id"],
+                shards=int(value["shards"]),
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(

@@ -39,6 +39,11 @@ class Warehouse:
         self._db.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", rows)
         self._db.commit()
 
+    def remove(self, *ids: int) -> None:
+        """Remove users."""
+        self._db.executemany("DELETE FROM users WHERE id = ?", [(id,) for id in ids])
+        self._db.commit()
+
     def level(self) -> None:
         """Let all users have changed at one and the same time."""
         self._db.execute("UPDATE users SET moved = 1")

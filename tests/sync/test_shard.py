@@ -127,8 +127,8 @@ TEXTS = {
     ),
     "tsql": (
         "CHARINDEX(SUBSTRING(LOWER(CONVERT(VARCHAR(32), HASHBYTES('MD5', REPLACE(REPLACE(REPLACE(REPLACE(REPLACE("
-        "REPLACE(REPLACE(REPLACE(LOWER(CONVERT(NVARCHAR(MAX), [id], 126) COLLATE Latin1_General_100_BIN2), ' ', ''), NCHAR(9), "
-        "''), NCHAR(10), ''), NCHAR(13), ''), NCHAR(160), ''), '0', ''), '.', ''), '-', '')), 2)), 2, 1), "
+        "REPLACE(REPLACE(REPLACE(LOWER(CONVERT(NVARCHAR(MAX), [id], 126) COLLATE Latin1_General_100_BIN2), ' ', ''), "
+        "NCHAR(9), ''), NCHAR(10), ''), NCHAR(13), ''), NCHAR(160), ''), '0', ''), '.', ''), '-', '')), 2)), 2, 1), "
         "'0123456789abcdef')"
     ),
 }
