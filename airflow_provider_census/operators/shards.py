@@ -118,25 +118,24 @@ def sharded_sync(*, task_id: str, shards: int, at_once: int | None = None, **arg
     if not 2 <= shards <= MOST:
         raise ConfigError(f"shards={shards!r}: give 2 to {MOST}, or take a CensusSyncOperator")
     at_once = min(at_once or shards, shards)
-    result_id = f"{task_id}_result"
-    group = TaskGroup(f"{task_id}_shards", prefix_group_id=False, ui_color=CensusSyncOperator.ui_color)
-    parts = {
-        **arguments,
-        "rate_share": arguments.get("rate_share", 1.0) / at_once,
-        **_inlets(task_id, shards, arguments),
-    }
-    closing = {name: value for name, value in arguments.items() if name != "trigger_rule"}
-    parts.pop("outlets", None)
-    with group:
-        CensusSyncOperator.partial(
-            task_id=task_id,
-            closed_by=result_id,
-            max_active_tis_per_dag=at_once,
-            map_index_template="shard {{ task.shard }}",
-            **parts,
-        ).expand(shard=[str(Shard(index, shards)) for index in range(shards)]) >> CensusClosingOperator(
-            task_id=result_id, shards_task_id=task_id, shards=shards, trigger_rule="all_done", **closing
+    with TaskGroup(f"{task_id}_shards", prefix_group_id=False, ui_color=CensusSyncOperator.ui_color) as group:
+        settings = {name: value for name, value in arguments.items() if name != "trigger_rule"}
+        closing = CensusClosingOperator(
+            task_id=f"{task_id}_result", shards_task_id=task_id, shards=shards, trigger_rule="all_done", **settings
         )
+        settings = {name: value for name, value in arguments.items() if name != "outlets"}
+        parts = CensusSyncOperator.partial(
+            **settings
+            | _inlets(task_id, shards, arguments)
+            | {
+                "task_id": task_id,
+                "closed_by": closing.task_id,
+                "rate_share": closing.rate_share / at_once,
+                "max_active_tis_per_dag": at_once,
+                "map_index_template": "shard {{ task.shard }}",
+            }
+        ).expand(shard=[str(Shard(index, shards)) for index in range(shards)])
+        parts >> closing
     return group
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, Param
+from airflow.sdk import Asset, BaseOperator, Param, TaskGroup
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow.sdk.exceptions import AirflowFailException
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_provider_census.errors import Busy, CensusError, ConfigError
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
+from airflow_provider_census.sync.shard import Shard
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,13 +51,13 @@ class CensusStateOperator(BaseOperator):
 
     For a DAG of its own without a schedule; press Trigger. It refuses while the sync is running.
 
-    :param sync: the task whose state it is: a ``CensusSyncOperator`` or what ``@task.census_sync`` returned, of this or
-        another DAG of the same file.
+    :param sync: the task whose state it is: a ``CensusSyncOperator``, or what ``@task.census_sync`` or
+        ``sharded_sync()`` returned, of this or another DAG of the same file.
     :param action: ``show``; ``reset``: the next run sends everything; ``rebase``: it starts from another watermark;
         ``export``: return the state as JSON; ``import``: take such JSON as the state. (templated)
     :param value: the watermark of a rebase, written as the present one is; the JSON of an import. (templated)
-    :param sync_id: of one of several mapped tasks, as its log and its XCom name it; by default that of ``sync``.
-        (templated)
+    :param sync_id: of one of several mapped tasks, as its log and its XCom name it; by default that of ``sync``, and
+        with it of all its shards. (templated)
     """
 
     template_fields: Sequence[str] = ("action", "value", "sync_id")
@@ -65,7 +66,7 @@ class CensusStateOperator(BaseOperator):
     def __init__(
         self,
         *,
-        sync: CensusSyncOperator | MappedOperator | PlainXComArg,
+        sync: CensusSyncOperator | MappedOperator | PlainXComArg | TaskGroup,
         action: str = "{{ params.get('action', 'show') }}",
         value: str | None = "{{ params.get('value') or '' }}",
         sync_id: str | None = "{{ params.get('sync_id') or '' }}",
@@ -76,6 +77,8 @@ class CensusStateOperator(BaseOperator):
         self.value = value
         self.sync_id = sync_id
         task: Any = sync.operator if isinstance(sync, PlainXComArg) else sync
+        if isinstance(sync, TaskGroup):
+            task = next((child for child in sync.children.values() if isinstance(child, MappedOperator)), sync)
         # Of mapped tasks Airflow knows the declaration alone.
         declared = task.partial_kwargs if isinstance(task, MappedOperator) else getattr(task, "__dict__", {})
         if "source_conn_id" not in declared:
@@ -90,25 +93,19 @@ class CensusStateOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do what is asked for, and return what the state is now and what the next run will do."""
-        # Imported here: parsing a DAG needs none of it.
-        from airflow_provider_census.state import open_spill
-        from airflow_provider_census.state.remote import RemoteStore
-
+        sync_id = self.sync_id or self._declared_id
         try:
             if self.action not in ACTIONS:
                 raise ConfigError.unknown("action", self.action, ACTIONS)
-            sync_id = self.sync_id or self._declared_id
-            keeper = self._keeper(context, sync_id)
-            # Nothing is left out or forgotten here unless it is what was asked for.
-            forget = self.action in ("reset", "rebase", "import")
-            spill = open_spill(self._delta, sync_id, self._source_conn_id, adds=True, forget=forget)
-            store = RemoteStore(context["ti"], *self._target, sync_id, keeper, spill)
-            state = store.load()
+            store, state = self._open(context, sync_id)
             self._refuse_unknown(sync_id, store, state)
+            run_id = str(context["ti"].run_id)
             if isinstance(self._delta, Snapshot):
-                report = self._on_snapshot(sync_id, store, state, run_id=str(context["ti"].run_id))
+                report = self._on_snapshot(context, sync_id, state, run_id=run_id)
+            elif state is not None and state.shards > 1 and not self.sync_id:
+                report = self._on_shards(context, sync_id, state.shards, run_id=run_id)
             else:
-                report = self._on_state(store, state, run_id=str(context["ti"].run_id))
+                report = self._on_state(store, state, run_id=run_id)
         except Busy:
             raise
         except CensusError as error:
@@ -117,6 +114,23 @@ class CensusStateOperator(BaseOperator):
         self.log.info("State of %s: %s", sync_id, json.dumps(report, indent=1, ensure_ascii=False))
         self.log.info("The next run of %s %s.", sync_id, report["next_run"])
         return report
+
+    def _open(self, context: Context, sync_id: str) -> tuple[RemoteStore, State | None]:
+        # Imported here: parsing a DAG needs none of it.
+        from airflow_provider_census.state import open_spill
+        from airflow_provider_census.state.remote import RemoteStore
+
+        # Nothing is left out or forgotten here unless it is what was asked for.
+        forget = self.action in ("reset", "rebase", "import")
+        spill = open_spill(self._delta, sync_id, self._source_conn_id, adds=True, forget=forget)
+        store = RemoteStore(context["ti"], *self._target, sync_id, self._keeper(context, sync_id), spill)
+        return store, store.load()
+
+    def _open_shards(self, context: Context, sync_id: str, shards: int) -> dict[str, tuple[RemoteStore, State]]:
+        """Return the states of the shards; one that was killed before it could save has none."""
+        ids = [Shard(index, shards).state_of(sync_id) for index in range(shards)]
+        opened = {shard_id: self._open(context, shard_id) for shard_id in ids}
+        return {shard_id: (store, state) for shard_id, (store, state) in opened.items() if state is not None}
 
     def _keeper(self, context: Context, sync_id: str) -> Keeper | None:
         from airflow_provider_census.state import keeper
@@ -152,6 +166,21 @@ class CensusStateOperator(BaseOperator):
             )
         return state
 
+    def _on_shards(self, context: Context, sync_id: str, shards: int, *, run_id: str) -> dict[str, Any]:
+        """Do it to the state of each shard."""
+        if self.action == "import":
+            raise ConfigError("the sync is in shards, each with a state of its own: import them one by one, by sync_id")
+        reports = {
+            shard_id: self._on_state(store, state, run_id=run_id)
+            for shard_id, (store, state) in self._open_shards(context, sync_id, shards).items()
+        }
+        first = next(iter(reports.values()))
+        return {
+            "state": first["state"],
+            "shards": reports,
+            "next_run": f"goes on in {shards} shards, of which each has its part; the first {first['next_run']}",
+        }
+
     def _changed(self, state: State | None) -> State:
         from airflow_provider_census.sync import repair
 
@@ -167,7 +196,7 @@ class CensusStateOperator(BaseOperator):
             raise ConfigError("rebase needs the value of the new watermark")
         return repair.rebase(state, self.value)
 
-    def _on_snapshot(self, sync_id: str, store: RemoteStore, state: State | None, *, run_id: str) -> dict[str, Any]:
+    def _on_snapshot(self, context: Context, sync_id: str, state: State | None, *, run_id: str) -> dict[str, Any]:
         from airflow_provider_census.sync import repair
 
         if state is None:
@@ -180,7 +209,8 @@ class CensusStateOperator(BaseOperator):
             )
         if self.action == "reset":
             # The state first: a table that is gone and was not given up is a fault.
-            self._save(store, repair.reset(state), run_id)
+            for each, its_state in self._open_shards(context, sync_id, state.shards).values():
+                self._save(each, repair.reset(its_state), run_id)
             snapshot.drop()
             return {
                 "state": None,
@@ -201,7 +231,11 @@ class CensusStateOperator(BaseOperator):
 
         assert isinstance(self._delta, Snapshot)
         return RemoteSnapshot(
-            self._delta.conn_id or self._source_conn_id, schema=self._delta.schema, sync_id=sync_id, target=state.target
+            self._delta.conn_id or self._source_conn_id,
+            schema=self._delta.schema,
+            sync_id=sync_id,
+            target=state.target,
+            shards=state.shards,
         )
 
 

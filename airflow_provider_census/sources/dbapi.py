@@ -7,7 +7,9 @@ marked, and which error means what. Neither parameters nor rows are logged.
 
 from __future__ import annotations
 
+import random
 import sys
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -31,6 +33,7 @@ _KNOWN = frozenset(dialect.value for dialect in Dialects)
 _PARAMSTYLES = {"databricks": "qmark", "odbc": "qmark", "jdbc": "qmark", "athena": "pyformat", "oracle": "named"}
 # PEP 249: the statement is wrong, as opposed to a database that is not well.
 _AUTHORS_ERRORS = ("ProgrammingError", "NotSupportedError")
+_CONFLICT_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 _SQLITE_ERROR = 1  # SQLite's code for a wrong statement; its driver calls it operational like a lock or a full disk
 
 
@@ -106,9 +109,31 @@ class DbApiSource:
         """
         Run ``queries`` in one transaction.
 
+        Databases end one of two transactions that are in each other's way, though the shards of a sync have no row in
+        common: it is tried again.
+
         :raises ConfigError: the database does not take one of them, or the connection may not write.
         :raises Unavailable: the database failed.
         """
+        queries = list(queries)
+        for wait_s in (*_CONFLICT_WAITS_S, None):
+            running = False
+            try:
+                with self._transaction() as run:
+                    running = True
+                    for query in queries:
+                        run(query)
+                    running = False
+                return
+            except Unavailable:
+                # A database that is away is not waited for; whether a commit without an answer was one, nobody knows.
+                if wait_s is None or not running:
+                    raise
+            time.sleep(random.uniform(0.5, 1.0) * wait_s)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[[Query], None]]:
+        """Give a function that runs statements; they are committed at the end."""
         with closing(self._open(lambda hook: hook.get_conn())) as connection, closing(connection.cursor()) as cursor:
             if self._hook.supports_autocommit:
                 self._hook.set_autocommit(connection, False)
@@ -116,8 +141,7 @@ class DbApiSource:
             owner = cursor if hasattr(cursor, "begin") else connection
             if owner is cursor:
                 cursor.begin()
-            for query in queries:
-                self._execute(connection, cursor, query)
+            yield lambda query: self._execute(connection, cursor, query)
             with self._driver_errors(connection):
                 owner.commit()
 

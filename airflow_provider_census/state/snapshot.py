@@ -14,14 +14,16 @@ class RemoteSnapshot:
 
     :param conn_id: of the database it is in.
     :param target: ``destination/object`` of the sync.
+    :param shards: how many it is in.
     """
 
-    def __init__(self, conn_id: str, *, schema: str | None, sync_id: str, target: str) -> None:
+    def __init__(self, conn_id: str, *, schema: str | None, sync_id: str, target: str, shards: int = 1) -> None:
         self._source = DbApiSource.of(conn_id)
         there: dict[str, Any] = {"dialect": self._source.dialect, "paramstyle": self._source.paramstyle}
         name = table_name(sync_id, target)
         self._table = SnapshotTable(name, schema=schema, **there)
-        self._beside = [SnapshotTable(f"{name}_{use}", schema=schema, **there) for use in BESIDE]
+        stages = [f"stage_{index}" for index in range(shards) if shards > 1]
+        self._beside = [SnapshotTable(f"{name}_{use}", schema=schema, **there) for use in (*BESIDE, *stages)]
         self.name = f"table {self._table.name} of connection {conn_id}"
 
     def known(self) -> tuple[int, int]:

@@ -61,6 +61,8 @@ def restored(text: str, present: State | None) -> State:
         return state
     if state.target != present.target:
         raise ConfigError(f"the value is a state of {state.target}; this sync writes to {present.target}")
+    if state.shards != present.shards:
+        raise ConfigError(f"the value is of one of {state.shards} shard(s); this sync is in {present.shards}")
     return replace(state, sequence=max(state.sequence, present.sequence) + 1)
 
 

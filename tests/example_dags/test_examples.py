@@ -149,6 +149,19 @@ def test_users_and_then_their_events_reach_braze_once(braze: Any, trigger: Trigg
     assert {type(event["properties"]["count"]) for event in braze.events} == {int}
 
 
+def test_four_shards_send_each_customer_once_and_give_one_result(braze: Any, trigger: Trigger, sql: Sql) -> None:
+    first = trigger("example_sharded_users_to_braze")
+    sql("UPDATE customers SET plan = 'enterprise', updated_at = '2026-03-02' WHERE id IN (7, 8)")
+    second = trigger("example_sharded_users_to_braze")
+
+    assert outcomes(first, "users_result") == {"upserted": CUSTOMERS}
+    parts = [outcomes(first, f"users[{n}]")["upserted"] for n in range(4)]
+    assert sum(parts) == CUSTOMERS
+    assert len(parts) == 4
+    assert outcomes(second, "users_result")["upserted"] == 2
+    assert second.xcoms["users_result"]["return_value"]["watermark"]["after"].startswith("2026-03-02")
+
+
 def test_signups_that_were_there_are_no_news_and_new_ones_are_posted(
     slack: Any, trigger: Trigger, source: Path
 ) -> None:

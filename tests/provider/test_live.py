@@ -1,4 +1,4 @@
-"""A whole Airflow: scheduler, API server and DAG processor in processes of their own, driven over its REST API."""
+"""What happens to syncs on a whole Airflow, when workers die and runs come in any order."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import datetime as dt
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import psutil
+import psycopg
 import pytest
-import requests
 
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from tests.provider.conftest import Warehouse, lines
+from tests.provider.live import Live, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -56,109 +51,6 @@ with DAG("live", schedule=None, params={"dry": False}):
         pre_execute=tell_pid,
     )
 """
-
-
-class Live:
-    """An ``airflow standalone`` and its REST API."""
-
-    def __init__(self, home: Path, **environment: str) -> None:
-        self.home = home
-        self.pid_file = home / "dags" / "pid"
-        port, *log_ports = free_ports(4)
-        self._url = f"http://127.0.0.1:{port}"
-        self._log = (home / "standalone.log").open("wb")
-        settings = {
-            "HOME": home,
-            "_CORE__DAGS_FOLDER": home / "dags",
-            "_CORE__UNIT_TEST_MODE": False,
-            "_CORE__PARALLELISM": 2,
-            "_CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
-            "_CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
-            "_DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-            "_API__PORT": port,
-            "_API__BASE_URL": self._url,
-            "_API__WORKERS": 1,
-            "_LOGGING__WORKER_LOG_SERVER_PORT": log_ports[0],
-            "_LOGGING__TRIGGER_LOG_SERVER_PORT": log_ports[1],
-        }
-        environment |= {f"AIRFLOW_{name}": str(value) for name, value in settings.items()}
-        # It starts its parts by the name of the command.
-        environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self._process = subprocess.Popen(
-            ["airflow", "standalone"],
-            env={**os.environ, **environment},
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    def close(self) -> None:
-        """End every process of it; nothing of its home is needed any more."""
-        members = psutil.Process(self._process.pid).children(recursive=True)
-        os.killpg(self._process.pid, signal.SIGKILL)
-        for member in members:
-            if member.is_running():
-                member.kill()
-        self._process.wait()
-        self._log.close()
-
-    def call(self, method: str, path: str, **body: Any) -> Any:
-        """Return what the REST API answers."""
-        answer = requests.request(method, f"{self._url}{path}", json=body or None, timeout=10)
-        assert answer.ok, answer.text
-        return answer.json()
-
-    def wait_for_dag(self, dag_id: str) -> None:
-        """Wait until the API knows the DAG."""
-
-        def known() -> bool:
-            try:
-                return requests.get(f"{self._url}/api/v2/dags/{dag_id}", timeout=5).ok
-            except requests.ConnectionError:
-                assert self._process.poll() is None, "airflow standalone has ended"
-                return False
-
-        wait_until(known, 120)
-
-    def trigger(self, *, logical_date: dt.datetime | None = None, **conf: Any) -> str:
-        """Trigger a run and return its ID."""
-        date = logical_date and logical_date.isoformat()
-        return str(self.call("POST", "/api/v2/dags/live/dagRuns", logical_date=date, conf=conf)["dag_run_id"])
-
-    def clear(self, run_id: str) -> None:
-        """Clear a run."""
-        self.call("POST", "/api/v2/dags/live/clearTaskInstances", dag_run_id=run_id, dry_run=False, only_failed=False)
-
-    def wait(self, run_id: str) -> dict[str, Any]:
-        """Wait for the end of a run; return its task."""
-        wait_until(lambda: self.task(run_id)["state"] in ("success", "failed"), 120)
-        task = self.task(run_id)
-        assert task["state"] == "success", task
-        return task
-
-    def task(self, run_id: str) -> dict[str, Any]:
-        """Return the task of a run."""
-        return dict(self.call("GET", f"/api/v2/dags/live/dagRuns/{run_id}/taskInstances/messages"))
-
-    def xcom(self, run_id: str, key: str) -> Any:
-        """Return an XCom of a run."""
-        path = f"/api/v2/dags/live/dagRuns/{run_id}/taskInstances/messages/xcomEntries/{key}?stringify=false"
-        return self.call("GET", path)["value"]
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def wait_until(done: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"nothing happened for {seconds} s"
-        time.sleep(0.2)
 
 
 @pytest.fixture
@@ -228,3 +120,84 @@ def test_nothing_is_lost_or_doubled_when_a_worker_dies_and_runs_come_in_any_orde
 
     forms = {form["connection_type"]: form for form in live.call("GET", "/ui/connections/hook_meta")}
     assert forms["census_slack"]["standard_fields"]["password"]["title"] == "Bot token or incoming webhook URL"
+
+
+SHARDED_DAG_FILE = """
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from airflow_provider_census.operators.shards import sharded_sync
+from airflow_provider_census.sync import Template, Watermark
+
+
+def tell_pid(context):
+    Path(__file__).with_name(f"pid{context['ti'].map_index}").write_text(str(os.getpid()))
+
+
+with DAG("live", schedule=None):
+    sharded_sync(
+        task_id="messages",
+        shards=4,
+        source_conn_id="warehouse",
+        sql="SELECT * FROM users",
+        destination_conn_id="slack",
+        destination_object="#general",
+        behavior="append",
+        sync_key={"row_id": "id"},
+        mapping={"text": Template("{{ id }} is on {{ plan }}")},
+        delta=Watermark("moved"),
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+        pre_execute=tell_pid,
+    )
+"""
+
+
+@pytest.fixture
+def sharded(tmp_path: Path, census_sandbox: Sandbox, warehouse: Warehouse, postgres_uri: str) -> Iterator[Live]:
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "live.py").write_text(SHARDED_DAG_FILE)
+    with psycopg.connect(postgres_uri, autocommit=True) as server:
+        server.execute("CREATE DATABASE live")
+    database = postgres_uri.replace("postgresql://", "postgresql+psycopg2://").replace("/postgres?", "/live?")
+    assert "/live?" in database
+    slack = json.dumps(census_sandbox.connection("slack"))
+    with closing(Live(tmp_path, database=database, at_once=5, AIRFLOW_CONN_SLACK=slack)) as live:
+        yield live
+
+
+def test_shards_side_by_side_lose_and_double_nothing_when_one_of_them_is_killed(
+    sharded: Live, census_sandbox: Sandbox, warehouse: Warehouse
+) -> None:
+    slack = census_sandbox["slack"]
+    pid = sharded.home / "dags" / "pid1"
+    warehouse.put(*range(1, 13))
+    sharded.wait_for_dag("live")
+
+    run = sharded.trigger()
+    # The second shard has five of the twelve rows, and Slack takes one in a second of all shards together.
+    wait_until(lambda: pid.exists() and len(slack.texts("general")) >= 3, 120)
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    sharded.wait(run, "messages_result")
+
+    path = f"/api/v2/dags/live/dagRuns/{run}/taskInstances/messages/listMapped"
+    shards = {task["map_index"]: task for task in sharded.call("GET", path)["task_instances"]}
+    assert [shards[index]["try_number"] for index in range(4)] == [1, 2, 1, 1]
+    assert {task["state"] for task in shards.values()} == {"success"}
+    assert [shards[index]["rendered_map_index"] for index in range(4)] == [f"shard {n}/4" for n in range(4)]
+    started = [dt.datetime.fromisoformat(shards[index]["start_date"]) for index in (0, 2, 3)]
+    ended = [dt.datetime.fromisoformat(shards[index]["end_date"]) for index in (0, 2, 3)]
+    assert max(started) < min(ended), "they did not run side by side"
+    assert sorted(lines(slack.texts("general"))) == list(range(1, 13))
+    result = sharded.xcom(run, "return_value", "messages_result")
+    assert result["watermark"] == {"column": "moved", "before": None, "after": 12}
+    assert result["counts"]["uncertain"] == result["counts"]["rejected"] == 0
+
+    warehouse.put(13)
+    again = sharded.trigger()
+    sharded.wait(again, "messages_result")
+    assert sorted(lines(slack.texts("general"))) == list(range(1, 14))
+    assert sharded.xcom(again, "return_value", "messages_result")["counts"]["sent"] == 1

@@ -12,6 +12,7 @@ from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.operators.shards import sharded_sync
+from airflow_provider_census.operators.state import STATE_PARAMS, CensusStateOperator
 from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync import Snapshot, Watermark
@@ -212,3 +213,27 @@ def test_the_group_stands_where_a_task_would(make_dag: MakeDag, deployment: Depl
     assert before.downstream_task_ids == {"users"}
     assert after.upstream_task_ids == {"users_result"}
     assert json.dumps(deployment.serialize(dag), sort_keys=True).count("object at 0x") == 0
+
+
+def test_the_person_on_call_moves_all_shards_at_once(
+    deployment: Deployment, warehouse: Warehouse, slack: Any, make_dag: MakeDag
+) -> None:
+    with make_dag() as dag:
+        group = sharded_sync(**MESSAGES, shards=3)
+    with DAG(f"{dag.dag_id}_state", schedule=None, params=STATE_PARAMS) as desk:
+        CensusStateOperator(task_id="state", sync=group)
+    warehouse.put(*range(1, 9))
+    deployment.run(dag)
+
+    def do(action: str, value: str | None = None) -> dict[str, Any]:
+        return deployment.run(desk, conf={"action": action, "value": value}).result
+
+    shown = do("show")["shards"]
+    assert [report["state"]["watermark"]["value"] for report in shown.values()] == [8, 8, 8]
+    assert list(shown) == [f"{dag.dag_id}.messages{index}" for index in ("", "[1]", "[2]")]
+    do("rebase", "7")
+    deployment.run(dag)
+    assert sorted(lines(slack.texts("general"))) == [1, 2, 3, 4, 5, 6, 7, 7, 8, 8]
+    do("reset")
+    deployment.run(dag)
+    assert len(slack.texts("general")) == 18

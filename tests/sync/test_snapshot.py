@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,27 @@ def test_the_rights_to_make_a_table_in_a_schema_and_to_write_it_are_enough(
     with pytest.raises(ConfigError, match="permission denied for database"):
         SnapshotTable("t", schema="absent", dialect="postgres", paramstyle="format").make(guest)
     _run(owner, "DROP SCHEMA crm CASCADE", "DROP ROLE guest")
+
+
+@pytest.mark.parametrize("source", ["sqlite", "postgres", "mariadb"], indirect=True)
+def test_shards_make_and_write_one_snapshot_at_the_same_time(
+    source: DbApiSource, request: pytest.FixtureRequest
+) -> None:
+    tables = [_sql(source, request) for _ in range(4)]
+
+    def write(shard: int) -> None:
+        tables[shard].make(source)
+        for start in range(0, 600, 100):
+            keys = [f"key-{n}" for n in range(start, start + 100) if n % 4 == shard]
+            for digest in ("in doubt", "done"):
+                source.write(tables[shard].put([(key, key, digest, 1) for key in keys]))
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(write, range(4)))
+
+    assert _rows(source, tables[0].known()) == [(600, 600)]
+    assert {row[2] for row in _rows(source, tables[0].content())} == {"done"}
+    _run(source, f"DROP TABLE {tables[0].name}")
 
 
 def test_table_names_are_readable_and_differ_by_sync_and_target() -> None:
