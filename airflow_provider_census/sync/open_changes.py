@@ -13,7 +13,7 @@ from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Re
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.model import ModelSql, resolve_column
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import moved
+from airflow_provider_census.sync.target import check_follows, moved
 from airflow_provider_census.sync.values import Behavior
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ def open_changes(
             before.column,
             column,
         )
+        if behavior.adds and not full_refresh and delta.on_missing != "fail":
+            check_follows(before, f"the cursor {column}", settles=delta.on_missing == "now")
         before, lost = None, True
     if before is None:
         return WatermarkChanges(

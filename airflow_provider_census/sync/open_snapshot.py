@@ -19,7 +19,7 @@ from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import Database, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import moved
+from airflow_provider_census.sync.target import check_follows, moved
 from airflow_provider_census.sync.values import Behavior
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,13 @@ def open_snapshot(
     known = bool(next(row for batch in database.stream(table.known()) for row in batch)[0])
     behavior = destination.behavior
     first = before is None or _starts_over(
-        before, target, table.name, known=known, adds=behavior.adds and not full_refresh, sync_id=destination.sync_id
+        before,
+        target,
+        table.name,
+        known=known,
+        adds=behavior.adds and not full_refresh,
+        skips=delta.baseline == "skip",
+        sync_id=destination.sync_id,
     )
     resent = behavior in _RESENT_WHEN_REMAPPED
     digest = Digest.of(mapper.reads, mapper.fingerprints) if resent else Digest(mapper.reads, "")
@@ -126,12 +132,12 @@ def stage_names(snapshot: str, parts: Iterable[int]) -> list[str]:
     return [f"{snapshot}_stage_{part}" for part in parts] or [f"{snapshot}_stage"]
 
 
-def _starts_over(before: State, target: str, table: str, *, known: bool, adds: bool, sync_id: str) -> bool:
+def _starts_over(before: State, target: str, table: str, *, known: bool, adds: bool, skips: bool, sync_id: str) -> bool:
     """
     Return whether nothing is known of what earlier runs sent; it is told.
 
     :param table: its name; ``known``, whether it has rows.
-    :param adds: whether rows sent again would stand there twice.
+    :param adds: whether rows sent again would stand there twice; ``skips``, whether a first run sends none.
     :raises StateError: they would be sent again.
     """
     then = f"What was sent there before, by table {table}, counts." if known else "It is a first run."
@@ -140,6 +146,9 @@ def _starts_over(before: State, target: str, table: str, *, known: bool, adds: b
         then += f" Table {left} stays behind and is not used; drop it and {left}_* if the sync is not to go back."
     if moved(before, target, doubles=adds and not known, then=then):
         return not known
+    if adds and before.watermark is not None:
+        check_follows(before, "a snapshot", settles=skips and not known)
+        return True
     if known or not before.snapshot:
         return False
     gone = f"what this sync has sent was in table {table}, which is gone or empty"

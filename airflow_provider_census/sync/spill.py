@@ -90,7 +90,8 @@ class Spill:
         self._forget = forget
         self._owner = ""
         self._table: SpillTable | None = None
-        # Parts the present state may be made of; names that values besides the next one have; those in the table.
+        # Parts the present state may be made of; names that values besides the next one have or may have; those in the
+        # table.
         self._parts: list[_Part] = []
         self._remembered: set[str] = set()
         self._last: set[str] = set()
@@ -190,6 +191,8 @@ class Spill:
         if _size(sets) > room:
             sets = self._left(sets, room)
         self._parts = parts
+        # Nobody knows of a value whose writing fails whether it was written.
+        self._last |= {part.name for part in parts}
         value = bare.to_json()
         value["settled"] = pack_digests(sets["settled"])
         value["in_doubt"]["rows"] = pack_digests(sets["in_doubt"])

@@ -1,7 +1,8 @@
 """
-Whether the state of the last run speaks of the place this run writes to.
+Whether the state of the last run speaks of the place this run writes to, and of rows in the way this run does.
 
-Elsewhere nothing was sent yet: what was settled there is not settled here, and must not be deleted here.
+Elsewhere nothing was sent yet: what was settled there is not settled here, and must not be deleted here. By another
+delta rows were sent that this one knows nothing of.
 """
 
 from __future__ import annotations
@@ -32,3 +33,24 @@ def moved(before: State, target: str, *, doubles: bool, then: str = "It is a fir
         )
     log.warning("The last run wrote to %s, this one writes to %s. %s", before.target, target, then)
     return True
+
+
+def check_follows(before: State, now: str, *, settles: bool) -> None:
+    """
+    Check that rows which another delta has sent, where they were added, are not added once more.
+
+    :param now: what tells the rows to send from now on.
+    :param settles: whether this run takes all rows as sent.
+    :raises StateError: it would add them.
+    """
+    if before.watermark is None and not before.snapshot:
+        return
+    last = f"the cursor {before.column}" if before.column else "a snapshot"
+    if not settles:
+        raise StateError(
+            f"the last run of this sync followed {last}, this one would follow {now} and add every row again. Run it "
+            f"once with full_refresh=True if it shall; to send none of them again, give it another sync_id and "
+            f"baseline='skip' for a run"
+        )
+    if owed := len(before.owed) + before.owed_null_keys:
+        log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last)

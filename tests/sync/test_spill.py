@@ -417,3 +417,14 @@ def test_whatever_becomes_of_a_state_what_was_kept_comes_back(steps: Sequence[tu
                 whole = min(whole, 3) + len(left)
                 run = []
                 assert kept.restore() == (truth[0] if truth else None)
+
+
+def test_what_a_value_holds_stays_although_its_writing_failed(kept: Kept) -> None:
+    spill = kept.spill()
+    spill.restore([])
+    lost = spill.pack(state(LARGE))
+    kept.values.insert(0, spill.pack(state(3 * LARGE)))
+    spill.kept()
+    assert kept.restore() == state(3 * LARGE)
+    kept.values[0] = lost
+    assert kept.restore() == state(LARGE), "it had arrived all the same"

@@ -271,3 +271,56 @@ def test_another_key_or_another_port_is_no_other_place(rig: Rig, users: Users) -
 def test_a_secret_in_a_place_stays_out_of_the_state() -> None:
     endpoint = Endpoint("https://s3cret.example.com", {}, ("s3cret",))
     assert Tiny("record", Behavior.UPDATE_OR_CREATE).target(endpoint, {}) == "tiny/record by id at ***.example.com"
+
+
+# --- another delta ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delta", [Snapshot(), Watermark("id")])
+def test_what_was_added_by_a_cursor_is_not_added_again_by_another_delta(
+    posts: Rig, users: Users, tiny: TinyApi, delta: Snapshot | Watermark
+) -> None:
+    users.add(range(5))
+    posts.run()
+    for dry in (True, False, False):
+        ran = posts.run(delta=delta, dry_run=dry)
+        assert isinstance(ran.failure, StateError)
+        assert "full_refresh=True" in str(ran.failure)
+    assert len(tiny.posts) == 5
+    assert posts.run(delta=delta, full_refresh=True).counts == {"sent": 5}
+    users.add([5])
+    assert posts.run(delta=delta).counts["sent"] == 1
+
+
+@pytest.mark.parametrize("delta", [Snapshot(baseline="skip"), Watermark("id", on_missing="now")])
+def test_what_was_added_by_a_cursor_may_be_taken_as_settled_by_another_delta(
+    posts: Rig, users: Users, tiny: TinyApi, caplog: pytest.LogCaptureFixture, delta: Snapshot | Watermark
+) -> None:
+    users.add(range(5))
+    tiny.refused = {"3": "no"}
+    posts.run()
+    tiny.refused.clear()
+    assert posts.run(delta=delta).failure is None
+    assert "1 rows are owed" in caplog.text
+    users.add([5])
+    assert posts.run(delta=delta).counts["sent"] == 1
+    assert sorted(tiny.posted) == ["0", "1", "2", "4", "5"]
+
+
+def test_what_was_added_by_a_snapshot_is_not_added_again_by_a_cursor(posts: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add(range(5))
+    posts.run(delta=Snapshot())
+    assert isinstance(posts.run().failure, StateError)
+    users.add([5])
+    now = Watermark("t", on_missing="now")
+    posts.run(delta=now)
+    users.add([6])
+    posts.run(delta=now)
+    assert isinstance(posts.run(delta=Snapshot(baseline="skip")).failure, StateError), "it does not know of 6"
+    assert sorted(tiny.posted) == ["0", "1", "2", "3", "4", "6"]
+
+
+def test_a_cursor_that_has_added_nothing_yet_leaves_another_delta_to_begin(posts: Rig, users: Users) -> None:
+    posts.run()
+    users.add(range(5))
+    assert posts.run(delta=Snapshot()).counts == {"sent": 5}
