@@ -74,6 +74,19 @@ class _Address:
     headers: Mapping[str, dict[str, str]]
 
 
+class _Connecting:
+    """Part of a connection: tells what broke off before it stood, when no request can have left."""
+
+    def connect(self) -> None:
+        connection: Any = self
+        try:
+            super().connect()  # type: ignore[misc]
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, _TLS_BROKEN_OFF):
+                raise
+            raise NewConnectionError(connection, type(error).__name__) from error
+
+
 class Wire:
     """The connections to one endpoint and its others, safe to use from many threads."""
 
@@ -144,6 +157,9 @@ class Wire:
             verify, proxies, cert = settings["verify"], settings["proxies"], settings["cert"]
             pool = adapter.get_connection_with_tls_context(prepared, verify, proxies=proxies, cert=cert)
             assert isinstance(pool, HTTPConnectionPool)
+            made: Any = pool
+            if not issubclass(made.ConnectionCls, _Connecting):
+                made.ConnectionCls = type("Connection", (_Connecting, made.ConnectionCls), {})
             adapter.cert_verify(pool, prepared.url, verify, cert)  # type: ignore[no-untyped-call]
             root = adapter.request_url(prepared, proxies)
         except requests.exceptions.InvalidProxyURL:

@@ -564,6 +564,34 @@ def test_tls_that_breaks_off_is_tried_again(connect: Callable[..., Client]) -> N
         thread.join()
 
 
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [("host", b""), ("proxy", b""), ("proxy", b"HTTP/1.1 503 no tunnel\r\nContent-Length: 0\r\n\r\n")],
+)
+def test_what_breaks_off_before_there_is_a_connection_was_not_sent_and_is_tried_again(
+    connect: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, at: str, words: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+
+        def turn_away() -> None:
+            for _ in range(3):
+                peer, _ = listener.accept()
+                peer.recv(65_536)
+                peer.sendall(words)
+                peer.close()
+
+        thread = threading.Thread(target=turn_away)
+        thread.start()
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        if at == "proxy":
+            monkeypatch.setenv("https_proxy", f"http://{host}")
+        with pytest.raises(Unavailable, match=r"no connection to .* after 3 attempts") as failure:
+            connect(f"https://{host if at == 'host' else 'api.example.com'}").send(post(idempotent=False))
+        thread.join()
+    assert not failure.value.unheard
+
+
 # --- stopping ----------------------------------------------------------------------------------------------------
 
 
