@@ -119,7 +119,8 @@ class SnapshotChanges:
 
     def _begin(self) -> bool:
         """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
-        if self._keep and self._stale:
+        if self._keep and self._everything and not self._only_new:
+            # All at once: cut short, the run after it has the rest to send.
             self._database.write([self._sql.doubt_met() if self._shard else self._sql.doubt_all()])
         elif self._keep and self._sql.former:
             self._rebase()

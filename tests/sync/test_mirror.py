@@ -164,6 +164,21 @@ def test_a_full_refresh_sends_everything_and_still_mirrors(mirror: Rig, tiny: Ti
     assert mirror.run(full_refresh=True).counts == {"upserted": 19, "deleted": 1}
 
 
+@pytest.mark.parametrize("behavior", [Behavior.UPDATE_OR_CREATE, MIRROR])
+def test_a_full_refresh_that_is_cut_short_leaves_the_rest_to_the_next_run(
+    sandbox: Sandbox, lite: Lite, users: Users, tiny: TinyApi, behavior: Behavior
+) -> None:
+    users.add(range(2_000))
+    rig = Rig(sandbox, lite, Roomy, delta=Snapshot(), behavior=behavior)
+    rig.run()
+    tiny.records.clear()
+    sandbox.inject(Fault(api="tiny", status=401, after=3))
+    assert isinstance(rig.run(full_refresh=True).failure, AuthError)
+    assert rig.run().failure is None
+    assert len(tiny.records) == 2_000
+    assert rig.run().counts == {}
+
+
 def test_a_changed_mapping_sends_everything_once(mirror: Rig, tiny: TinyApi) -> None:
     mirror.run()
     remapped = {"name": "name", "source": Constant("warehouse")}
