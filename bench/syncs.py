@@ -11,7 +11,7 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.sync import Constant, Template
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.values import Behavior
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_census import destinations
-from airflow_provider_census.destinations.base import Destination, ObjectType
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import ObjectType
 from airflow_provider_census.get_provider_info import get_provider_info
 
 PAGE = Path(__file__).with_name("destinations.md")

@@ -15,7 +15,8 @@ from airflow_provider_census.errors import ConfigError
 
 def names() -> list[str]:
     """Return the names of all destinations."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and m.name[0] != "_")
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if name not in ("base", "objects") and not name.startswith("_"))
 
 
 def get(name: str) -> type[Destination]:

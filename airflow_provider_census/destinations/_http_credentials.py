@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_census.destinations._http_options import HEADER_VALUE, TOKEN
-from airflow_provider_census.destinations.base import choice, secret
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials, choice, secret
 
 _KINDS = ("bearer", "basic", "header", "none")
 _OPEN = ("accept", "content-type", "user-agent")

@@ -22,26 +22,18 @@ import datetime as dt
 import decimal
 import fnmatch
 import uuid
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import CensusError, ConfigError
 from airflow_provider_census.sync.comparison import same
 from airflow_provider_census.sync.paths import get, leaves, put
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import (
-    Credentials,
-    Endpoint,
-    Exchange,
-    Json,
-    Response,
-    encode,
-    encode_record,
-    size,
-)
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Response, encode, encode_record, size
 from airflow_provider_census.transport.rate import Rate, Throttle
 
 OVERTAKEN = "it was made or deleted since it was looked up; the next run looks again"
@@ -60,44 +52,6 @@ class Refused(CensusError):
         super().__init__(reason)
         self.reason = reason
         self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier:
-    """
-    What a record may be matched on.
-
-    :param lower: the destination matches it without regard to case, so two rows that differ only in case are one.
-    """
-
-    name: str
-    lower: bool = False
-
-    def normalise(self, text: str) -> str:
-        """Return ``text`` as the destination matches it."""
-        return text.strip().lower() if self.lower else text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectType:
-    """
-    An object of a destination, as data. The documentation is generated from it.
-
-    :param name: as in ``destination_object``.
-    :param identifiers: the first one is the default.
-    :param fields: patterns of the fields a mapping may name (``name``, ``custom_attributes.*``, ``*``).
-    :param required: fields a record must have besides its identifier; a tuple inside means one of them.
-    :param options: names of the options it takes.
-    :param fetched: patterns of the fields whose present values :meth:`Destination.fetch` returns; none where it cannot.
-    """
-
-    name: str
-    behaviors: tuple[Behavior, ...]
-    identifiers: tuple[Identifier, ...]
-    fields: tuple[str, ...] = ("*",)
-    required: tuple[str | tuple[str, ...], ...] = ()
-    options: tuple[str, ...] = ()
-    fetched: tuple[str, ...] = ()
 
 
 class Destination(abc.ABC):
@@ -411,48 +365,6 @@ class Destination(abc.ABC):
     def throttle(cls, response: Response) -> Throttle:
         """Return what the headers of a response say about the rate limit."""
         return Throttle()
-
-
-def base_url(host: str, default: str | None, prefix: str = "") -> str:
-    """
-    Return the base URL of an API: ``host`` of the connection, else ``default``, then the API's own ``prefix``.
-
-    :raises ConfigError: ``host`` is not ``http(s)://host[:port][/base]``, or is missing without a default.
-    """
-    url = host.strip() or default
-    if not url:
-        raise ConfigError("the connection has no host; give the API's address as https://…")
-    if not _is_address(url):
-        raise ConfigError("the host of the connection must read http(s)://host[:port][/base]")
-    return url.rstrip("/") + prefix
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - read for its check
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username and not parts.query
-
-
-def secret(credentials: Credentials, what: str) -> str:
-    """Return the password of the connection; ``what`` names it in the error when it is missing."""
-    password = credentials.password.strip()
-    if not password:
-        raise ConfigError(f"the connection has no password; put the {what} there")
-    if not password.isascii() or any(c.isspace() for c in password):
-        raise ConfigError(f"the password of the connection has spaces or other characters no {what} has")
-    return password
-
-
-def choice(credentials: Credentials, name: str, valid: Iterable[str], default: str) -> str:
-    """Return an extra of the connection that takes one of a few values."""
-    value = str(credentials.extra.get(name) or default).lower()
-    valid = tuple(valid)
-    if value not in valid:
-        raise ConfigError.unknown(f"extra {name!r} of the connection", value, valid)
-    return value
 
 
 def encoded_size(value: Any) -> int:

@@ -33,11 +33,13 @@ from urllib.parse import urlsplit
 from airflow_provider_census.destinations import _braze_exchanges as exchanges
 from airflow_provider_census.destinations import _braze_profiles as profiles
 from airflow_provider_census.destinations import _braze_values as values
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
 
 _ARRAY = {"user": "attributes", "event": "events", "purchase": "purchases"}

@@ -19,11 +19,13 @@ from typing import Any, ClassVar
 
 from airflow_provider_census.destinations import _clevertap_exchanges as exchanges
 from airflow_provider_census.destinations import _clevertap_records as records
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, choice, secret
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, choice, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
 # Page "Common API Components", and sk1, which Segment's CleverTap action offers too.

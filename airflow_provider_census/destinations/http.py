@@ -45,25 +45,13 @@ from airflow_provider_census.destinations import _http_answers as answers
 from airflow_provider_census.destinations._http_calls import ID, Call, calls
 from airflow_provider_census.destinations._http_credentials import authorization
 from airflow_provider_census.destinations._http_options import OPTIONS, RATE, read
-from airflow_provider_census.destinations.base import (
-    Destination,
-    Identifier,
-    ObjectType,
-    base_url,
-)
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.paths import get, put
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
-from airflow_provider_census.transport.message import (
-    Credentials,
-    Endpoint,
-    Exchange,
-    Json,
-    Request,
-    Response,
-    array,
-    size,
-)
+from airflow_provider_census.transport.credentials import Credentials, base_url
+from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Request, Response, array, size
 from airflow_provider_census.transport.rate import Rate
 
 _NAME = re.compile(r"[^\s{}.]+(\.[^\s{}.]+)*")

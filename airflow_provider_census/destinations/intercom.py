@@ -24,18 +24,13 @@ from airflow_provider_census.destinations._intercom_answers import ask, number, 
 from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
-from airflow_provider_census.destinations.base import (
-    Destination,
-    Identifier,
-    ObjectType,
-    base_url,
-    choice,
-    secret,
-)
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, choice, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate, Throttle
 
 # Pinned, because without it the default of the workspace's app applies. 2.13 brought the look-up by external id; later

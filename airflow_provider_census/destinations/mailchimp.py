@@ -28,12 +28,14 @@ from airflow_provider_census.destinations import _mailchimp_fields as values
 from airflow_provider_census.destinations._mailchimp_answers import look
 from airflow_provider_census.destinations._mailchimp_fields import MergeField
 from airflow_provider_census.destinations._mailchimp_members import Members, missing_tags
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.comparison import same_moment
 from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
 _U, _UO, _C, _D = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE

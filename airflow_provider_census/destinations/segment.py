@@ -27,20 +27,14 @@ from typing import Any, ClassVar
 
 from airflow_provider_census.destinations import _segment_calls as calls
 from airflow_provider_census.destinations import _segment_sources as sources
-from airflow_provider_census.destinations.base import (
-    Destination,
-    Identifier,
-    ObjectType,
-    Refused,
-    base_url,
-    choice,
-    secret,
-)
+from airflow_provider_census.destinations.base import Destination, Refused
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.fields import SyncAll
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response, array
+from airflow_provider_census.transport.credentials import Credentials, base_url, choice, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, array
 from airflow_provider_census.transport.rate import Rate
 
 # The wrong region answers 200 as well.

@@ -21,11 +21,13 @@ from airflow_provider_census.destinations import _slack_answers as answers
 from airflow_provider_census.destinations import _slack_channels as channels
 from airflow_provider_census.destinations import _slack_marks as marks
 from airflow_provider_census.destinations import _slack_message as content
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, rejected, secret
+from airflow_provider_census.destinations.base import Destination, rejected
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
 # A name is always lower case, so an ID cannot be taken for one.

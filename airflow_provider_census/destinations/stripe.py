@@ -25,12 +25,14 @@ from urllib.parse import quote
 from airflow_provider_census.destinations import _stripe_answers as answers
 from airflow_provider_census.destinations import _stripe_form as forms
 from airflow_provider_census.destinations._stripe_customers import MAX_LOOK_UP, Customers
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, base_url, secret
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.paths import put
 from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.credentials import Credentials, base_url, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
 # Pinned, because without it the default of the account applies. The version of the SDK the fields were read from.

@@ -17,18 +17,13 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_census.destinations.base import (
-    Destination,
-    Identifier,
-    ObjectType,
-    base_url,
-    rejected,
-    secret,
-)
+from airflow_provider_census.destinations.base import Destination, rejected
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange, Request, Response, size
+from airflow_provider_census.transport.credentials import Credentials, base_url, secret
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, size
 from airflow_provider_census.transport.rate import Rate
 
 _HOOK = re.compile(r"/hooks/catch(/[\w-]+)+/?", re.ASCII)

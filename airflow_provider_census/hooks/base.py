@@ -24,7 +24,8 @@ from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.paths import put
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Request, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Request, Response
 from airflow_provider_census.transport.rate import Limiter
 
 # Airflow's own providers own some names; their connections are accepted beside ours.

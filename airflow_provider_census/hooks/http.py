@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import Connection
 
 from airflow_provider_census.hooks.base import DestinationHook
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 
 _OWN = ("auth", "header", "headers", "test_path")
 # What the hook of Airflow's HTTP provider does not send as a header.

@@ -23,7 +23,7 @@ from airflow_provider_census.sync.values import Behavior, Held, Outcome, Record,
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.testing.subject import Case
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
 
 _FASTER = 1_000  # the stand-ins refuse what comes too fast; the cases are not about that

@@ -51,16 +51,6 @@ def size(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """An Airflow connection without Airflow: the fields a destination may read."""
-
-    password: str = field(default="", repr=False)
-    host: str = ""
-    login: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """
     Where a destination's API answers, and what every request to it carries.

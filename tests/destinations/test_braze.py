@@ -19,7 +19,8 @@ from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter
 
 UPSERT, UPDATE, DELETE, SEND = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.DELETE, Behavior.SEND

@@ -20,7 +20,8 @@ from airflow_provider_census.sync.fields import Column, SyncAll
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter, Rate
 
 UPSERT, DELETE, SEND = Behavior.UPDATE_OR_CREATE, Behavior.DELETE, Behavior.SEND

@@ -14,7 +14,8 @@ from airflow_provider_census.sandbox.http import HttpSandbox
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Request
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Request
 from airflow_provider_census.transport.rate import Limiter, Rate
 
 UPSERT, UPDATE, CREATE = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY

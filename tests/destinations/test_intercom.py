@@ -14,7 +14,8 @@ from airflow_provider_census.sandbox.intercom import IntercomSandbox
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter
 from airflow_provider_census.transport.verdict import Retry
 

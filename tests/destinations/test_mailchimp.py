@@ -16,7 +16,8 @@ from airflow_provider_census.sandbox.mailchimp import MailchimpSandbox
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter, Rate
 from airflow_provider_census.transport.verdict import Answered, Denied, Retry
 

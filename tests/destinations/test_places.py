@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_census import destinations
 from airflow_provider_census.sync.values import Behavior
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 
 UPSERT, SEND = Behavior.UPDATE_OR_CREATE, Behavior.SEND
 PATH = {"path": "/users/{id}"}

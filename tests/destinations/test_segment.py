@@ -21,7 +21,8 @@ from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Re
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter
 
 UPSERT, SEND = Behavior.UPDATE_OR_CREATE, Behavior.SEND

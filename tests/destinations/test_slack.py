@@ -18,7 +18,8 @@ from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Response
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Limiter, Rate
 
 POST = "/api/chat.postMessage"

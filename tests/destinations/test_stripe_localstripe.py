@@ -23,7 +23,7 @@ from airflow_provider_census.sync.state import MemoryStore
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter, Rate
 
 # It would write its customers to one file in /tmp, whoever runs it.

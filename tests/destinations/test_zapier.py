@@ -13,7 +13,7 @@ from airflow_provider_census.sandbox.zapier import ZapierSandbox
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter
 
 URL = "https://hooks.zapier.com/hooks/catch/1234567/abc12de/"

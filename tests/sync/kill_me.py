@@ -24,7 +24,7 @@ from airflow_provider_census.sync.run import Sync, run_sync
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials
+from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter
 from tests.sync.support import Lite, Tiny, TinyApi
 

@@ -18,7 +18,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_census import destinations
-from airflow_provider_census.destinations.base import Destination, Identifier, ObjectType, Refused, base_url, rejected
+from airflow_provider_census.destinations.base import Destination, Refused, rejected
+from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import CensusError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Sandbox, SandboxApi
 from airflow_provider_census.sync.delta import Delta, FullRefresh
@@ -30,7 +31,8 @@ from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Credentials, Endpoint, Exchange
+from airflow_provider_census.transport.credentials import Credentials, base_url
+from airflow_provider_census.transport.message import Endpoint, Exchange
 from airflow_provider_census.transport.rate import Limiter, Rate
 
 Reads = tuple[str, str, Callable[[Query], list[tuple[Any, ...]]]]

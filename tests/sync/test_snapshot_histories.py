@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_census.destinations.base import Identifier
+from airflow_provider_census.destinations.objects import Identifier
 from airflow_provider_census.errors import GuardTripped
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.delta import Snapshot

@@ -28,16 +28,8 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import (
-    Credentials,
-    Endpoint,
-    Exchange,
-    Request,
-    Response,
-    array,
-    encode,
-    size,
-)
+from airflow_provider_census.transport.credentials import Credentials
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, array, encode, size
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
 
 SECRET = "s3cr3t-token"
