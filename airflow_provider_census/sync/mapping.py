@@ -25,12 +25,20 @@ from airflow_provider_census.sync.json_text import parsed
 from airflow_provider_census.sync.model import resolve_column
 from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 if TYPE_CHECKING:
     from airflow_provider_census.destinations.base import Destination
 
 _MISSING = object()
+# What a behavior reaches, as fingerprints: one that reaches more has rows to send that the last one skipped.
+_CREATES, _UPDATES = b"creates.", b"updates."
+_REACHES = {
+    Behavior.UPDATE_OR_CREATE: (_CREATES, _UPDATES),
+    Behavior.MIRROR: (_CREATES, _UPDATES),
+    Behavior.UPDATE_ONLY: (_UPDATES,),
+    Behavior.CREATE_ONLY: (_CREATES,),
+}
 
 _Reader = Callable[[Sequence[Any]], Any]
 
@@ -42,6 +50,7 @@ class Mapper:
     :param declared: destination field ← column, :class:`Constant` or :class:`Template`; or :class:`SyncAll`.
     :param key_column: the model column that identifies a record.
     :param columns: what the model returns, in order. Rows may have one value more: how often their key is there.
+    :ivar fingerprints: of the fields, how they are filled, and of what the behavior reaches.
     :ivar if_empty: the fields that are written only where the destination holds nothing for them.
     :raises ConfigError: a column, a field or a required field is missing, or two fields claim one place.
     """
@@ -79,8 +88,9 @@ class Mapper:
             destination.check_if_empty(path)
         self._refuse_overlaps()
         self._required = self._check_required()
-        #: One for each field; the order of the fields is no change.
-        self.fingerprints = frozenset(self._fingerprint(field, source) for field, source in sources.items())
+        # One for each field: their order is no change.
+        fields = (self._fingerprint(field, source) for field, source in sources.items())
+        self.fingerprints = frozenset((*fields, *_REACHES.get(destination.behavior, ())))
 
     def __call__(self, row: Sequence[Any]) -> Record | RowResult:
         """Return the record of ``row``, or why there is none."""

@@ -39,7 +39,8 @@ def open_changes(
 
     :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
     :param target: where the rows go; elsewhere than before, the run is a first one.
-    :param mapping: fingerprints of its fields; others than before send everything again where that is harmless.
+    :param mapping: fingerprints of its fields and of what the behavior reaches; others than before send
+        everything again where that is harmless.
     :param whole: the model of the whole sync, where ``reader`` reads one of its ``shards``.
     :raises StateError: the state speaks of something else and rows would double, or is lost and the author wants to be
         told.
@@ -75,7 +76,9 @@ def open_changes(
     now = replace(before, mapping=start.mapping, snapshot=False, columns=(), shards=shards)
     resend = full_refresh
     if not mapping <= before.mapping and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
-        log.info("Fields were mapped since the last run, or otherwise: all rows are sent again.")
+        log.info(
+            "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
+        )
         resend = True
     if resend:
         # Cut short, the run after it must not take for settled what only the earlier ones sent.

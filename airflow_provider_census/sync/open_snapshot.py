@@ -167,7 +167,9 @@ def _former(before: State, mapping: Set[bytes], columns: Sequence[str]) -> Diges
     if mapping == before.mapping:
         return None
     if not mapping < before.mapping:
-        log.info("Fields were mapped since the last run, or otherwise: all rows are sent again.")
+        log.info(
+            "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
+        )
         return None
     if missing := set(before.columns).difference(columns):
         log.info(

@@ -179,6 +179,19 @@ def test_where_the_digests_cannot_be_rewritten_everything_is_sent(
     assert rig.run(mapping=NARROW).counts == {}
 
 
+@pytest.mark.parametrize("first", [Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY])
+@pytest.mark.parametrize("then", [Behavior.UPDATE_OR_CREATE, Behavior.MIRROR])
+def test_a_behavior_that_reaches_more_sends_what_the_last_one_skipped(
+    rig: Rig, tiny: TinyApi, first: Behavior, then: Behavior
+) -> None:
+    tiny.records = {str(i): {"name": "old"} for i in range(5)}
+    rig.run(behavior=first)
+    assert rig.run(behavior=then).counts == {"upserted": 20}
+    assert [tiny.records[str(i)]["name"] for i in range(20)] == [f"n{i}" for i in range(20)]
+    assert rig.run(behavior=then).counts == {}
+    assert rig.run(behavior=Behavior.UPDATE_ONLY).counts == {}, "it reaches less"
+
+
 # --- watermark --------------------------------------------------------------------------------------------------------
 
 
@@ -193,3 +206,16 @@ def test_a_watermark_sends_nothing_again_for_a_field_that_is_left_out(
     assert rig.run(mapping={"name": "name"}).read == 1
     assert rig.run(mapping={"name": "name"}).counts == {"unchanged": 1}
     assert rig.run(mapping={"name": "name", "time": "t"}).counts == {"upserted": 30}, "it was not sent all the while"
+
+
+@pytest.mark.parametrize("first", [Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE])
+def test_a_watermark_sends_again_what_a_behavior_that_reaches_less_has_skipped(
+    sandbox: Sandbox, lite: Lite, users: Users, tiny: TinyApi, first: Behavior
+) -> None:
+    rig = Rig(sandbox, lite, delta=Watermark("t"))
+    users.add(range(30))
+    tiny.records = {"1": {"name": "old"}}
+    rig.run(behavior=first)
+    assert rig.run().counts == {"upserted": 30}
+    assert {record["name"] for record in tiny.records.values()} == {"n"}
+    assert rig.run(behavior=Behavior.UPDATE_ONLY).read == 1
