@@ -167,6 +167,10 @@ class World:
         self.api.refused.clear()
         self.api.forgets.clear()
 
+    def recovers(self) -> None:
+        """The API is well again."""
+        self.sandbox.recover()
+
     def fault(self, after: int, times: int, what: dict[str, Any]) -> None:
         self.sandbox.inject(Fault(api="tiny", after=after, times=times, **what))
 
@@ -313,6 +317,7 @@ FAULTS = st.sampled_from(
     [{"status": 429}, {"status": 500}, {"status": 401}, {"reset": "before"}, {"reset": "after"}, {"reset": "after"}]
 )
 REMAP = st.tuples(st.just("remap"), st.integers(0, len(MAPPINGS) - 1))
+MOVE = st.tuples(st.just("move"), st.booleans(), st.booleans())
 UPDATE = st.tuples(st.just("update"), WHICH, st.booleans())
 REVERT = st.tuples(st.just("revert"), WHICH)
 EDITS = [
@@ -324,7 +329,7 @@ EDITS = [
     st.tuples(st.just("forget_key")),
     st.tuples(st.just("clear")),
     REMAP,
-    st.tuples(st.just("move"), st.booleans(), st.booleans()),
+    MOVE,
     st.tuples(st.just("lose")),
 ]
 SPELLINGS = [
@@ -348,13 +353,31 @@ RUNS = [
 REFRESH = st.just(("refresh",))
 
 
+CHANGE = st.tuples(st.just("update"), WHICH, st.just(False))
+SILENCE = st.just(("fault", 0, 9, {"reset": "after"}))
+BACK = st.just(("revert", 0))
+# What goes wrong only if steps follow on each other that seldom do by chance.
+SCENES = [
+    # The answer is lost, or the worker, and the row is again what it was.
+    st.tuples(RUN, CHANGE, SILENCE, RUN, BACK, RUN),
+    st.tuples(RUN, CHANGE, st.tuples(st.just("die"), st.integers(0, 3)), BACK, RUN),
+    # What was perhaps never sent is gone.
+    st.tuples(RUN, st.just(("insert", 1)), SILENCE, RUN, st.just(("delete", -1)), RUN),
+    # A field less, and a row that changes with it.
+    st.tuples(REMAP, RUN, CHANGE, st.just(("remap", 0)), st.one_of(RUN, st.just(("die", 1))), RUN),
+    # Elsewhere, and back.
+    st.tuples(RUN, MOVE, CHANGE, RUN, st.just(("move", False, False)), BACK, RUN),
+]
+
+
 def histories(*, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH)) -> Any:
-    """Days: the source changes, something may go wrong, a run."""
+    """Days: the source changes, something may go wrong, a run; or a scene."""
     day = st.tuples(
         st.lists(st.one_of(edits), min_size=1, max_size=3), st.one_of(TROUBLE), st.one_of(RUN, st.one_of(runs))
     )
     start = st.tuples(st.just([("insert", 4)]), st.just(("heal",)), st.one_of(runs))
-    days = st.tuples(start, st.lists(day, min_size=1, max_size=7))
+    scene = st.one_of(SCENES).map(lambda steps: ((("heal",), ("recovers",)), *steps))
+    days = st.tuples(start, st.lists(st.one_of(day, scene), min_size=1, max_size=5))
     return days.map(lambda days: [step for edits, *rest in (days[0], *days[1]) for step in (*edits, *rest)])
 
 
