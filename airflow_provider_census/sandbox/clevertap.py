@@ -37,6 +37,8 @@ class CleverTapSandbox(SandboxApi):
         """Forget all profiles and events; the event ``Retired`` is discarded, as the dashboard can do with any."""
         self.profiles: list[dict[str, Any]] = []
         """Each with ``profileData`` and its ``identity``, ``objectId``, ``FBID`` or ``GPID``."""
+        # A look-up for each record must not walk through all profiles.
+        self._known: dict[tuple[str, Any], dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         self.discarded = {"Retired"}
         self.max_records = 1_000
@@ -119,9 +121,10 @@ class CleverTapSandbox(SandboxApi):
 
     def _apply(self, record: dict[str, Any]) -> None:
         name = next(name for name in WHO if name in record)
-        profile = self.profile(**{name: record[name]})
+        who = name, record[name]
+        profile = self._known.get(who)
         if profile is None:
-            profile = {name: record[name], "profileData": {}}
+            profile = self._known[who] = {name: record[name], "profileData": {}}
             self.profiles.append(profile)
         if record["type"] == "event":
             self.events.append(record)
@@ -139,6 +142,8 @@ class CleverTapSandbox(SandboxApi):
             return 400, {"status": "fail", "error": "Invalid parameter", "code": 400}
         name = "identity" if kinds == ["identity"] else "objectId"
         self.profiles = [profile for profile in self.profiles if profile.get(name) not in ids]
+        for id in ids:
+            self._known.pop((name, id), None)
         return 200, {"status": "success"}  # also of ids that nobody has (unverified)
 
 

@@ -62,6 +62,9 @@ class Segment(SandboxApi):
         self.now: float | None = None
         """The time by which duplicates are told; None for the clock."""
         self._seen: dict[str, float] = {}
+        # A look-up for each call must not walk through all users.
+        self._users: dict[tuple[str, str], dict[str, Any]] = {}
+        self._groups: dict[str, dict[str, Any]] = {}
 
     def add_source(self, name: str, write_key: str, *, enabled: bool = True) -> None:
         """Add a source to the workspace."""
@@ -164,16 +167,18 @@ class Segment(SandboxApi):
         who = {"user_id": call.get("userId"), "anonymous_id": call.get("anonymousId")}
         match call["type"]:
             case "identify":
-                user = next((u for u in self.users if _same(u, who)), None)
+                ids = {name: id for name, id in who.items() if id}
+                user = next((self._users[id] for id in ids.items() if id in self._users), None)
                 if user is None:
                     user = {**who, "traits": {}}
                     self.users.append(user)
-                user.update({name: id for name, id in who.items() if id})
+                user.update(ids)
+                self._users.update(dict.fromkeys(ids.items(), user))
                 _merge(user["traits"], call.get("traits") or {})
             case "group":
-                group = next((g for g in self.groups if g["group_id"] == call["groupId"]), None)
+                group = self._groups.get(call["groupId"])
                 if group is None:
-                    group = {"group_id": call["groupId"], "traits": {}}
+                    group = self._groups[call["groupId"]] = {"group_id": call["groupId"], "traits": {}}
                     self.groups.append(group)
                 group.update(who)
                 _merge(group["traits"], call.get("traits") or {})
@@ -230,10 +235,6 @@ def _wrong_ids(call: Call) -> Iterator[str]:
         yield "bad_request"
     if call.get("type") == "group" and not isinstance(call.get("groupId"), str):
         yield "id_not_string"
-
-
-def _same(user: Mapping[str, Any], who: Mapping[str, Any]) -> bool:
-    return any(who[name] and user[name] == who[name] for name in ("user_id", "anonymous_id"))
 
 
 def _merge(traits: dict[str, Any], new: Mapping[str, Any]) -> None:
