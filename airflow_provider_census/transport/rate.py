@@ -17,6 +17,8 @@ from dataclasses import dataclass
 # The part of a window that may be used at once. The rest is spread evenly, so that no window of the API, wherever it
 # starts, ever sees more than its limit.
 _BURST = 0.02
+# Where that is not one request, room for one that is on its way longer than those behind it.
+_JITTER = 0.015
 # The longest window among the published limits is an hour; what says more is no header to believe.
 _MAX_PAUSE_S = 3600.0
 
@@ -61,23 +63,26 @@ class _Bucket:
         self.set_count(rate.count)
 
     def set_count(self, count: float) -> None:
-        allowed = max(count * self.share, 1e-9)
-        self.burst = int(allowed * _BURST)
         self.count = count
-        self.spread = allowed - self.burst
-        self.interval_s = self.per_s / self.spread
+        self._allowed = max(count * self.share, 1e-9)
+        self.interval_s = self.seconds(1)
 
     def seconds(self, cost: float) -> float:
         """Return how long ``cost`` takes to drain."""
         # A cost is used at once, so a window must hold a whole number of them.
-        return self.per_s / (self.spread // cost or self.spread / cost)
+        return self.per_s / (self._allowed // cost - self._burst(cost) or self._allowed / cost)
 
     def reserve(self, cost: float, now: float) -> float:
         """Take ``cost`` and return the time at which it may be used."""
-        interval_s = self.seconds(cost)
-        start = max(self.drained_at, now - self.burst // cost * interval_s, self.blocked_until)
+        burst = self._burst(cost)
+        interval_s = self.seconds(cost) * (1 if burst else 1 + _JITTER)
+        start = max(self.drained_at, now - burst * interval_s, self.blocked_until)
         self.drained_at = start + interval_s
         return max(start, now)
+
+    def _burst(self, cost: float) -> int:
+        """Return how many of this cost may be used at once."""
+        return int(self._allowed // cost * _BURST)
 
 
 class Limiter:
