@@ -1,7 +1,7 @@
 """
-Writes ``docs/destinations.md`` and the README's table from what the destinations declare: ``python docs/generate.py``.
+Writes ``docs/destinations.md``, with ``docs/notes``, and the README's table: ``python docs/generate.py``.
 
-A test fails when they do not say what the code says.
+They say what the destinations declare; a test fails when they do not.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from airflow_provider_census.destinations.objects import ObjectType
 from airflow_provider_census.get_provider_info import get_provider_info
 
 PAGE = Path(__file__).with_name("destinations.md")
+NOTES = Path(__file__).with_name("notes")
 README = Path(__file__).parents[1] / "README.md"
 _MARKS = ("<!-- made by docs/generate.py -->", "<!-- until here -->")
 
 _HEAD = """# Destinations
 
-Made from the code by `python docs/generate.py`; do not edit.
+Made from the code and from `docs/notes` by `python docs/generate.py`; edit those.
 
 What an answer means, unless a destination says otherwise: 401 and 403 stop the run, 408, 425, 429 and 503 are tried
 again for every request, 500, 502, 504 and a lost answer only where sending twice is harmless (else the row is
@@ -80,6 +81,7 @@ def _destination(cls: type[Destination], connection: dict[str, Any]) -> str:
         "",
         about,
         "",
+        (NOTES / f"{cls.name}.md").read_text(),
         f"**Connection** `{connection['connection-type']}`: {_fields(connection)}.",
         "",
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,3 @@ def test_the_page_of_destinations_is_what_the_code_declares() -> None:
 
 def test_the_table_in_the_readme_is_what_the_code_declares() -> None:
     assert (ROOT / "README.md").read_text() == _generator().readme(), "run python docs/generate.py"
-
-
-def test_the_python_in_the_readme_compiles() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-    assert blocks
-    for block in blocks:
-        compile(block, "README.md", "exec")

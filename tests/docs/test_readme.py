@@ -1,4 +1,4 @@
-"""What the README tells people to import is there, under these names."""
+"""What the README and the pages behind it tell people to import is there, under these names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)]
+LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text())]
 IMPORTS = sorted(
     {
         (node.module, alias.name)
@@ -23,9 +25,19 @@ IMPORTS = sorted(
 )
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_what_is_shown_compiles(block: str) -> None:
+    compile(block, "page", "exec")
+
+
 @pytest.mark.parametrize(("module", "name"), IMPORTS)
 def test_what_is_imported_is_there(module: str, name: str) -> None:
     assert hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name}-{link}" for page, link in LINKS])
+def test_what_is_linked_is_there(page: Path, link: str) -> None:
+    assert (page.parent / link).exists()
 
 
 def test_pytest_is_told_of_the_fixtures() -> None:
