@@ -250,6 +250,7 @@ def test_what_is_too_large_for_a_state_is_kept_beside_the_model(source: DbApiSou
     def spill() -> Spill:
         return Spill("sync", "warehouse", lambda _: source, adds=True)
 
+    source.write([Query("DROP TABLE IF EXISTS census_spill")])  # other tests have the same server
     values: list[Any] = []
     for sequence in range(5):
         run = spill()
