@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from airflow_provider_census.sandbox.core import Sandbox
     from tests.deployment import Deployment
 
 pytest_plugins = ["airflow_provider_census.testing.plugin"]
@@ -33,6 +34,12 @@ os.environ.update(
         "CENSUS_TEST_METADATA_DB", f"sqlite:///{_AIRFLOW_HOME}/airflow.db"
     ),
 )
+
+
+@pytest.fixture
+def sandbox(census_sandbox: Sandbox) -> Sandbox:
+    """The stand-ins of all APIs, empty."""
+    return census_sandbox
 
 
 @pytest.fixture(scope="session")

@@ -31,18 +31,6 @@ AT = "2024-05-01T12:00:00+00:00"
 ALIAS = {"alias_label": "crm"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([BrazeSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def braze(sandbox: Sandbox) -> BrazeSandbox:
     api: BrazeSandbox = sandbox["braze"]

@@ -17,18 +17,6 @@ UPSERT, UPDATE = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY
 LABEL = {"alias_label": "crm"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([BrazeSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox: Sandbox) -> BrazeSandbox:
     api: BrazeSandbox = sandbox["braze"]

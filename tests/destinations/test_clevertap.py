@@ -29,18 +29,6 @@ AT = 1_700_000_000
 ACCOUNT = Credentials(login="ABC-DEF-GHIJ", password="pass-code")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([CleverTapSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def clevertap(sandbox: Sandbox) -> CleverTapSandbox:
     api: CleverTapSandbox = sandbox["clevertap"]

@@ -25,18 +25,6 @@ PUT = {"method": "PUT", "path": "/v1/things/{id}"}
 BATCH = {"path": "/v1/things/batch", "batch_size": 5, "batch_key": "things"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([HttpSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox: Sandbox) -> HttpSandbox:
     api: HttpSandbox = sandbox["http"]

@@ -28,18 +28,6 @@ UPSERT, UPDATE, CREATE, DELETE, SEND = (
 )
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([IntercomSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server):
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def intercom(sandbox) -> IntercomSandbox:
     return sandbox["intercom"]

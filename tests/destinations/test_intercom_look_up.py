@@ -17,18 +17,6 @@ UPSERT, UPDATE = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY
 ADA = {"external_id": "7", "email": "ada@example.com", "name": "Ada"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([IntercomSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox: Sandbox) -> IntercomSandbox:
     api: IntercomSandbox = sandbox["intercom"]

@@ -31,18 +31,6 @@ ANN = "ann@example.com"
 AUDIENCE = MailchimpSandbox.audience_id
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([MailchimpSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox) -> MailchimpSandbox:
     return sandbox["mailchimp"]

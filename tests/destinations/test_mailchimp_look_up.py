@@ -18,18 +18,6 @@ ANN = "ann@example.com"
 ADDRESS = {"addr1": "1 Main St", "city": "Brno", "state": "JM", "zip": "60200"}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([MailchimpSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox: Sandbox) -> MailchimpSandbox:
     api: MailchimpSandbox = sandbox["mailchimp"]

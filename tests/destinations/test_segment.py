@@ -30,17 +30,10 @@ AT = "2026-01-01T12:00:00+00:00"
 EVENT = {"event": "Seat Added", "user_id": "u1", "timestamp": AT, "properties": {"seats": 3}}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([Api]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    server["segment"].event_window.limit = 10**9
-    return server
+def sandbox(census_sandbox: Sandbox) -> Sandbox:
+    census_sandbox["segment"].event_window.limit = 10**9
+    return census_sandbox
 
 
 @pytest.fixture

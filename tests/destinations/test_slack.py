@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -27,18 +27,11 @@ WEBHOOK = "https://hooks.slack.com" + stand_in.Slack.webhook
 SECRETS = (stand_in.Slack.token, stand_in.Slack.webhook, stand_in.Slack.webhook.rpartition("/")[2])
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([stand_in.Slack]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    server["slack"].posts_per_s = None
-    server["slack"].tiers.clear()
-    return server
+def sandbox(census_sandbox: Sandbox) -> Sandbox:
+    census_sandbox["slack"].posts_per_s = None
+    census_sandbox["slack"].tiers.clear()
+    return census_sandbox
 
 
 class Sync:

@@ -33,17 +33,10 @@ BY_KEY = "metadata.user_id"
 EMAIL = "ada@example.com"
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([StripeSandbox]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(server):
-    server.reset()
-    server["stripe"].window.limit = server["stripe"].search_window.limit = 10_000
-    return server
+def sandbox(census_sandbox: Sandbox) -> Sandbox:
+    census_sandbox["stripe"].window.limit = census_sandbox["stripe"].search_window.limit = 10_000
+    return census_sandbox
 
 
 @pytest.fixture

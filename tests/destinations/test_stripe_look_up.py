@@ -18,18 +18,6 @@ BY_KEY = "metadata.user_id"
 EMAIL = "ada@example.com"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([StripeSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def api(sandbox: Sandbox) -> StripeSandbox:
     api: StripeSandbox = sandbox["stripe"]

@@ -20,18 +20,6 @@ URL = "https://hooks.zapier.com/hooks/catch/1234567/abc12de/"
 HOOK = Credentials(password=URL)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([ZapierSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
-
-
 @pytest.fixture
 def zapier(sandbox: Sandbox) -> ZapierSandbox:
     api: ZapierSandbox = sandbox["zapier"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,18 +11,6 @@ from airflow_provider_census.sandbox.core import Sandbox
 
 NOTHING = "Valid data must be provided in the 'attributes', 'events', or 'purchases' fields."
 TOLD = "'email_subscribe' must be 'subscribed', 'unsubscribed', or 'opted_in'"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([BrazeSandbox]) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    return server
 
 
 @pytest.fixture

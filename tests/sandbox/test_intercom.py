@@ -10,25 +10,18 @@ from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.intercom import IntercomSandbox
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([IntercomSandbox]) as sandbox:
-        yield sandbox
+@pytest.fixture
+def intercom(sandbox) -> IntercomSandbox:
+    return sandbox["intercom"]
 
 
 @pytest.fixture
-def intercom(server) -> IntercomSandbox:
-    server.reset()
-    return server["intercom"]
-
-
-@pytest.fixture
-def call(server, intercom):
+def call(sandbox: Sandbox, intercom):
     with requests.Session() as session:
         session.headers.update({"Authorization": f"Bearer {intercom.token}", "Accept": "application/json"})
 
         def call(method: str, path: str, json=None, **headers) -> requests.Response:
-            return session.request(method, server.url("intercom") + path, json=json, headers=headers, timeout=5)
+            return session.request(method, sandbox.url("intercom") + path, json=json, headers=headers, timeout=5)
 
         yield call
 
@@ -143,9 +136,9 @@ class TestWrites:
         lead = create(call, role="lead", external_id="mine")
         assert call("GET", f"/contacts/{lead}").json()["external_id"] not in ("mine", None)
 
-    def test_reset_while_running_forgets_everything(self, call, server):
+    def test_reset_while_running_forgets_everything(self, call, sandbox):
         create(call, external_id="1")
-        server.reset()
+        sandbox.reset()
         assert call("GET", "/contacts/find_by_external_id/1").status_code == 404
         assert create(call, external_id="1")
 

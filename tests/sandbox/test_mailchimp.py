@@ -15,16 +15,9 @@ ANN = "ann@example.com"
 LIST = f"/lists/{MailchimpSandbox.audience_id}"
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([MailchimpSandbox]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def api(server) -> MailchimpSandbox:
-    server.reset()
-    return server["mailchimp"]
+def api(sandbox) -> MailchimpSandbox:
+    return sandbox["mailchimp"]
 
 
 @pytest.fixture
@@ -33,9 +26,9 @@ def audience(api) -> Audience:
 
 
 @pytest.fixture
-def call(server, api):
+def call(sandbox: Sandbox, api):
     def call(method: str, path: str, json: Any = None, key: str = api.api_key, **query: str) -> requests.Response:
-        url = f"{server.url('mailchimp')}/3.0{path}"
+        url = f"{sandbox.url('mailchimp')}/3.0{path}"
         return requests.request(method, url, json=json, params=query, auth=("anyone", key), timeout=5)
 
     return call
@@ -65,13 +58,13 @@ class TestAccount:
         assert error(call("GET", "/ping", key="0123-us21"))[:2] == (401, "API Key Invalid")
 
     @pytest.mark.parametrize("authorization", ["Basic ???", "Basic /w==", "nothing", ""])
-    def test_a_broken_authorization_is_refused(self, server, api, authorization):
-        url = f"{server.url('mailchimp')}/3.0/ping"
+    def test_a_broken_authorization_is_refused(self, sandbox, api, authorization):
+        url = f"{sandbox.url('mailchimp')}/3.0/ping"
         answer = requests.get(url, headers={"Authorization": authorization}, timeout=5)
         assert error(answer)[:2] == (401, "API Key Invalid")
 
-    def test_a_bearer_token_is_taken_too(self, server, api):
-        url = f"{server.url('mailchimp')}/3.0/ping"
+    def test_a_bearer_token_is_taken_too(self, sandbox, api):
+        url = f"{sandbox.url('mailchimp')}/3.0/ping"
         answer = requests.get(url, headers={"Authorization": f"Bearer {api.api_key}"}, timeout=5)
         assert answer.json() == {"health_status": "Everything's Chimpy!"}
 

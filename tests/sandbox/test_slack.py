@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,17 +9,10 @@ from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.slack import Slack
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([Slack]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def sandbox(server: Sandbox) -> Sandbox:
-    server.reset()
-    server["slack"].posts_per_s = None
-    return server
+def sandbox(census_sandbox: Sandbox) -> Sandbox:
+    census_sandbox["slack"].posts_per_s = None
+    return census_sandbox
 
 
 @pytest.fixture

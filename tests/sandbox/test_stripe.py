@@ -7,24 +7,17 @@ from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.stripe import StripeSandbox
 
 
-@pytest.fixture(scope="module")
-def server():
-    with Sandbox([StripeSandbox]) as sandbox:
-        yield sandbox
+@pytest.fixture
+def stripe(sandbox) -> StripeSandbox:
+    sandbox["stripe"].window.limit = 1_000
+    return sandbox["stripe"]
 
 
 @pytest.fixture
-def stripe(server) -> StripeSandbox:
-    server.reset()
-    server["stripe"].window.limit = 1_000
-    return server["stripe"]
-
-
-@pytest.fixture
-def call(server, stripe):
+def call(sandbox: Sandbox, stripe):
     def call(method: str, path: str = "", form=None, headers=None, key: str = StripeSandbox.key, **query):
         headers = {"Authorization": f"Bearer {key}", **(headers or {})}
-        url = f"{server.url('stripe')}/v1/customers{path}"
+        url = f"{sandbox.url('stripe')}/v1/customers{path}"
         return requests.request(method, url, data=form, params=query, headers=headers, timeout=5)
 
     return call

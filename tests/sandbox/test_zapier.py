@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,40 +9,33 @@ from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.zapier import ZapierSandbox
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Sandbox]:
-    with Sandbox([ZapierSandbox]) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def zapier(server: Sandbox) -> ZapierSandbox:
-    server.reset()
-    api: ZapierSandbox = server["zapier"]
+def zapier(sandbox: Sandbox) -> ZapierSandbox:
+    api: ZapierSandbox = sandbox["zapier"]
     return api
 
 
-def post(server: Sandbox, body: Any, path: str = ZapierSandbox.hook, **sent: Any) -> requests.Response:
-    return requests.post(server.url("zapier") + path, **{"json": body, "timeout": 5, **sent})
+def post(sandbox: Sandbox, body: Any, path: str = ZapierSandbox.hook, **sent: Any) -> requests.Response:
+    return requests.post(sandbox.url("zapier") + path, **{"json": body, "timeout": 5, **sent})
 
 
-def test_a_row_starts_the_zap_and_the_answer_tells_an_id(server: Sandbox, zapier: ZapierSandbox) -> None:
-    answer = post(server, {"a": 1}).json()
+def test_a_row_starts_the_zap_and_the_answer_tells_an_id(sandbox: Sandbox, zapier: ZapierSandbox) -> None:
+    answer = post(sandbox, {"a": 1}).json()
     assert answer["status"] == "success"
     assert answer["id"] == answer["attempt"]
     assert zapier.caught == [{"a": 1}]
 
 
-def test_success_is_answered_also_where_nobody_listens(server: Sandbox, zapier: ZapierSandbox) -> None:
-    assert post(server, {"a": 1}, "/hooks/catch/1234567/another").json()["status"] == "success"
+def test_success_is_answered_also_where_nobody_listens(sandbox: Sandbox, zapier: ZapierSandbox) -> None:
+    assert post(sandbox, {"a": 1}, "/hooks/catch/1234567/another").json()["status"] == "success"
     zapier.on = False
-    assert post(server, {"a": 2}).json()["status"] == "success"
+    assert post(sandbox, {"a": 2}).json()["status"] == "success"
     assert (zapier.caught, zapier.lost) == ([], [{"a": 1}, {"a": 2}])
 
 
-def test_a_silent_hook_answers_nothing(server: Sandbox, zapier: ZapierSandbox) -> None:
+def test_a_silent_hook_answers_nothing(sandbox: Sandbox, zapier: ZapierSandbox) -> None:
     zapier.silent = True
-    answer = post(server, {"a": 1})
+    answer = post(sandbox, {"a": 1})
     assert (answer.status_code, answer.content) == (200, b"")
     assert zapier.caught == [{"a": 1}]
 
@@ -59,16 +51,16 @@ def test_a_silent_hook_answers_nothing(server: Sandbox, zapier: ZapierSandbox) -
     ],
 )
 def test_what_is_refused_starts_nothing(
-    server: Sandbox, zapier: ZapierSandbox, change: dict[str, Any], sent: dict[str, Any], status: int
+    sandbox: Sandbox, zapier: ZapierSandbox, change: dict[str, Any], sent: dict[str, Any], status: int
 ) -> None:
     for name, value in change.items():
         setattr(zapier, name, value)
-    assert post(server, {"a": 1}, **sent).status_code == status
+    assert post(sandbox, {"a": 1}, **sent).status_code == status
     assert (zapier.caught, zapier.lost) == ([], [])
 
 
-def test_too_many_rows_are_told_when_to_come_again(server: Sandbox, zapier: ZapierSandbox) -> None:
+def test_too_many_rows_are_told_when_to_come_again(sandbox: Sandbox, zapier: ZapierSandbox) -> None:
     zapier.window.limit = 2
-    answers = [post(server, {"n": n}) for n in range(3)]
+    answers = [post(sandbox, {"n": n}) for n in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert int(answers[2].headers["Retry-After"]) > 0
