@@ -11,7 +11,7 @@ class BrazeHook(DestinationHook):
     """
     Speaks to Braze through an Airflow connection of type ``braze``.
 
-    :param braze_conn_id: the connection; its fields are described in the README.
+    :param braze_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "braze_conn_id"

@@ -11,7 +11,7 @@ class CleverTapHook(DestinationHook):
     """
     Speaks to CleverTap through an Airflow connection of type ``clevertap``.
 
-    :param clevertap_conn_id: the connection; its fields are described in the README.
+    :param clevertap_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "clevertap_conn_id"

@@ -22,7 +22,7 @@ class HttpHook(DestinationHook):
     """
     Speaks to an HTTP API through an Airflow connection of type ``census_http``, or Airflow's own ``http``.
 
-    :param http_conn_id: the connection; its fields are described in the README.
+    :param http_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "http_conn_id"

@@ -11,7 +11,7 @@ class IntercomHook(DestinationHook):
     """
     Speaks to Intercom through an Airflow connection of type ``intercom``.
 
-    :param intercom_conn_id: the connection; its fields are described in the README.
+    :param intercom_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "intercom_conn_id"

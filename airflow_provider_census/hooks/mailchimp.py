@@ -11,7 +11,7 @@ class MailchimpHook(DestinationHook):
     """
     Speaks to Mailchimp through an Airflow connection of type ``mailchimp``.
 
-    :param mailchimp_conn_id: the connection; its fields are described in the README.
+    :param mailchimp_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "mailchimp_conn_id"

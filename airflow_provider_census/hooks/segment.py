@@ -11,7 +11,7 @@ class SegmentHook(DestinationHook):
     """
     Speaks to Segment through an Airflow connection of type ``census_segment``.
 
-    :param segment_conn_id: the connection; its fields are described in the README.
+    :param segment_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "segment_conn_id"

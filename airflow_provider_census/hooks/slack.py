@@ -11,7 +11,7 @@ class SlackHook(DestinationHook):
     """
     Speaks to Slack through an Airflow connection of type ``census_slack``.
 
-    :param slack_conn_id: the connection; its fields are described in the README.
+    :param slack_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "slack_conn_id"

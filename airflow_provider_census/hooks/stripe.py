@@ -11,7 +11,7 @@ class StripeHook(DestinationHook):
     """
     Speaks to Stripe through an Airflow connection of type ``stripe``.
 
-    :param stripe_conn_id: the connection; its fields are described in the README.
+    :param stripe_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "stripe_conn_id"

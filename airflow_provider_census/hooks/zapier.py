@@ -11,7 +11,7 @@ class ZapierHook(DestinationHook):
     """
     Speaks to a Catch Hook of Zapier through an Airflow connection of type ``zapier``.
 
-    :param zapier_conn_id: the connection; its fields are described in the README.
+    :param zapier_conn_id: the connection; docs/destinations.md describes its fields.
     """
 
     conn_name_attr = "zapier_conn_id"

@@ -110,7 +110,7 @@ def sharded_sync(*, task_id: str, shards: int, at_once: int | None = None, **arg
     ``max_invalid`` and ``max_rejected`` of the whole sync. A mirror deletes there, when all shards have succeeded:
     ``max_deletes`` and ``allow_empty`` are decided once.
 
-    :param shards: how many; another number is another sync to a ``Watermark``, see the README.
+    :param shards: how many; another number is another sync to a ``Watermark``, see docs/shards.md.
     :param at_once: how many of them run at a time, all by default; they share ``rate_share``.
     :param arguments: those of the operator; also of every operator (``retries``, ``pool`` …), for both tasks.
     :raises ConfigError: the sync is described wrongly.

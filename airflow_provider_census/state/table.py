@@ -8,15 +8,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlglot import exp
-
 from airflow_provider_census.errors import Busy
 from airflow_provider_census.sources.dbapi import DbApiSource
-from airflow_provider_census.sync.model import Bound, Query, bind
+from airflow_provider_census.sync.model import Bound, Query, bind, text_type
+from airflow_provider_census.sync.tables import create_table, key_type
 
 TABLE = "census_state"
-
-_ID_TYPES = {"mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "tsql": "NVARCHAR(440)"}
 
 
 class TableKeeper:
@@ -60,11 +57,8 @@ class TableKeeper:
 
     def _create(self) -> Query:
         dialect = self._source.dialect
-        text = exp.DataType.build("text").sql(dialect)
-        columns = f"sync_id {_ID_TYPES.get(dialect, text)} NOT NULL, sequence BIGINT, value {text}"
-        if dialect == "tsql":
-            return Query(f"IF OBJECT_ID(N'{TABLE}', N'U') IS NULL CREATE TABLE {TABLE} ({columns})")
-        return Query(f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns})")
+        columns = f"sync_id {key_type(dialect)} NOT NULL, sequence BIGINT, value {text_type(dialect)}"
+        return create_table(TABLE, columns, dialect)
 
     def _row(self) -> tuple[int, str] | None:
         query = self._query(f"SELECT sequence, value FROM {TABLE} WHERE sync_id = ", Bound(self._sync_id))

@@ -11,7 +11,7 @@ Nothing was written when a look-up fails: such a row is owed, and looked up agai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 
@@ -19,13 +19,12 @@ from airflow_provider_census.destinations.base import Destination, Refused, reje
 from airflow_provider_census.errors import AccountingError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.delta import Delta, Snapshot
+from airflow_provider_census.sync.planning import Planned, Settle
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.sending import MAX_REASON, Health
 from airflow_provider_census.sync.values import Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 
-Planned = tuple[Change, Operation]
-_Settle = Callable[[Sequence[tuple[Change, RowResult]]], None]
 _Decided = tuple[Change, Operation | RowResult]
 
 
@@ -52,7 +51,7 @@ def look_up(
     destination: Destination,
     client: Client,
     pool: Executor,
-    settle: _Settle,
+    settle: Settle,
 ) -> Generator[Planned, None, None]:
     """
     Let through what is to be sent, in order; settle what is not.
@@ -76,7 +75,7 @@ def look_up(
 class _Flight:
     """The look-ups under way."""
 
-    def __init__(self, destination: Destination, client: Client, pool: Executor, settle: _Settle) -> None:
+    def __init__(self, destination: Destination, client: Client, pool: Executor, settle: Settle) -> None:
         self._destination = destination
         self._client = client
         self._pool = pool

@@ -9,8 +9,7 @@ from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Wat
 from airflow_provider_census.sync.fields import MappingDeclaration, SyncAll
 from airflow_provider_census.sync.values import Behavior
 
-# What writes values into records that may be there before.
-_COMPARING = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
+_UPDATING = ", ".join(repr(behavior.value) for behavior in Behavior if behavior.updates)
 
 
 def parse_behavior(name: str) -> Behavior:
@@ -37,10 +36,10 @@ def check_pair(behavior: Behavior, delta: Delta) -> None:
         raise ConfigError(
             "behavior 'append' without a delta would send all rows in every run; give delta=Watermark(…) or Snapshot()"
         )
-    if isinstance(delta, Snapshot) and delta.baseline == "adopt" and behavior not in _COMPARING:
+    if isinstance(delta, Snapshot) and delta.baseline == "adopt" and not behavior.updates:
         raise ConfigError(
             f"baseline='adopt' sends what differs from what is there, which behavior {behavior.value!r} does not ask "
-            f"for; with it baseline may be 'send' or 'skip', and 'adopt' with {_listed(_COMPARING)}"
+            f"for; with it baseline may be 'send' or 'skip', and 'adopt' with {_UPDATING}"
         )
     if behavior.adds and isinstance(delta, Watermark) and delta.on_null == "include":
         raise ConfigError(f"on_null='include' with behavior {behavior.value!r} would send those rows in every run")
@@ -52,15 +51,11 @@ def check_sets(behavior: Behavior, mapping: MappingDeclaration) -> None:
 
     :raises ConfigError: it writes to no record that is there before.
     """
-    if isinstance(mapping, SyncAll) or behavior in _COMPARING:
+    if isinstance(mapping, SyncAll) or behavior.updates:
         return
     for field, source in mapping.items():
         if not isinstance(source, str) and source.set == "if_empty":
             raise ConfigError(
                 f"mapping of {field!r}: set='if_empty' is for records that may be there before, which behavior "
-                f"{behavior.value!r} does not write to; leave it out, or take {_listed(_COMPARING)}"
+                f"{behavior.value!r} does not write to; leave it out, or take {_UPDATING}"
             )
-
-
-def _listed(behaviors: tuple[Behavior, ...]) -> str:
-    return ", ".join(repr(behavior.value) for behavior in behaviors)

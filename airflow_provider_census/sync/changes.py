@@ -2,26 +2,20 @@
 The rows a run has to look at, read by the delta of the sync.
 
 In: the model, the delta, the state of the last run. Out: :class:`Change` s from one cursor of the source, and the state
-behind them. The delta decides what is read, :mod:`~airflow_provider_census.sync.open_changes` where it begins;
-:mod:`~airflow_provider_census.sync.progress` keeps count.
+behind them. Each delta reads them in its own way; :mod:`~airflow_provider_census.sync.open_changes` and
+:mod:`~airflow_provider_census.sync.open_snapshot` decide where it begins.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any, Protocol
 
-from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.model import ModelSql, Query, Source, resolve_column
-from airflow_provider_census.sync.progress import Change, Progress, lowered
-from airflow_provider_census.sync.state import State, encode
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.model import ModelSql, Query, Source
+from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Record, RowResult
 
 
 class Changes(Protocol):
@@ -139,191 +133,3 @@ class FullRefreshChanges:
     def state(self) -> State:
         """Return a state without memory of rows; it tells that there was a run."""
         return State(target=self._before.target, mapping=self._before.mapping, shards=self._before.shards)
-
-
-class WatermarkChanges:
-    """
-    The rows at or above the watermark, then the owed ones by their keys.
-
-    :param since: the watermark to start from; None reads all rows.
-    :param skip: settle the rows at the highest cursor value without sending them (a baseline).
-    :param reached: asked before the first row is read, returns a cursor value up to which it has all been read at the
-        end, though the last row may stand below it: a shard has not every value.
-    """
-
-    def __init__(
-        self,
-        reader: Reader,
-        delta: Watermark,
-        before: State,
-        *,
-        behavior: Behavior,
-        since: Any,
-        skip: bool = False,
-        reached: Query | None = None,
-    ) -> None:
-        self._reader = reader
-        self._delta = delta
-        self._column = resolve_column(delta.column, reader.columns)
-        self._cursor_at = reader.columns.index(self._column)
-        self._by_key = behavior.adds
-        self._before = before
-        self._since = since
-        self._skip = skip
-        self._reached = reached
-        self._reached_value: Any = None
-        self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
-        self._followed: set[type] = set()
-        self._finished = False
-        self.expected: int | None = None
-
-    @property
-    def owed(self) -> int:
-        """Return how many rows are to be read by their keys from now on."""
-        return self._progress.owed
-
-    def count(self) -> None:
-        """Let the source count the rows of the delta; those owed are known."""
-        if not self._skip:
-            rows: int = self._reader.one(self._reader.sql.count(**self._bounds(self._lowered(self._since))))
-            self.expected = rows + (len(self._before.owed) if self._since is not None else 0)
-
-    @property
-    def watermark(self) -> tuple[str, Any, Any]:
-        """Return the cursor column and its watermark before and now."""
-        return self._column, self._before.watermark, self._progress.watermark
-
-    def read(self) -> Iterator[Change]:
-        """
-        Yield the rows of the delta in the order of their cursor, then the owed ones.
-
-        The owed ones are read last: a row that is also in the delta is left to them and sent with the newer values.
-        """
-        if self._reached is not None:
-            self._reached_value = self._comparable(self._reader.one(self._reached))
-        for change in self._rows():
-            # Raised here, on the side of the source, it leaves time to take note of what is under way.
-            self._progress.check()
-            yield change
-
-    def verdict(self, change: Change, record: Record | None) -> RowResult | None:
-        """Return ``unchanged`` for a row that arrived before, ``invalid`` for one without a cursor."""
-        if change.cursor is None and self._delta.on_null == "invalid":
-            return RowResult(Outcome.INVALID, f"the cursor {self._column} is NULL")
-        if record is None:
-            return RowResult(Outcome.SKIPPED, "baseline") if self._skip else None
-        change.record, change.by_key = record, self._by_key
-        if self._skip:
-            return RowResult(Outcome.SKIPPED, "baseline")
-        if self._before.settled and not change.owed and change.digest in self._before.settled:
-            return RowResult(Outcome.UNCHANGED)
-        change.in_doubt_since = self._progress.meet_doubt(change)
-        return None
-
-    def intend(self, changes: Sequence[Change], at: int) -> None:
-        """Remember the rows as in doubt."""
-        for change in changes:
-            if not self._always_read(change):
-                self._progress.intend(change, at)
-
-    def withdraw(self, changes: Sequence[Change]) -> None:
-        """Forget the doubt: the rows are still to be sent."""
-        for change in changes:
-            self._progress.known(change)
-
-    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
-        """Remember the row as arrived or as owed."""
-        if self._always_read(change):
-            return
-        arrived = result.outcome.arrived or held
-        # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
-        if arrived or result.outcome is Outcome.REJECTED:
-            self._progress.known(change)
-        if arrived:
-            self._progress.arrived(change)
-        else:
-            self._progress.owe(change)
-
-    def finish(self) -> None:
-        """Forget what the last run remembered and this one did not meet."""
-        self._progress.check()
-        self._finished = True
-        self._progress.complete()
-        if self._reached_value is not None:
-            self._progress.reach(self._reached_value)
-
-    def state(self) -> State | None:
-        """Return what is settled and owed so far. Half a baseline is none: the next run would send what it left out."""
-        return None if self._skip and not self._finished else self._progress.state()
-
-    def _always_read(self, change: Change) -> bool:
-        """Return whether every run reads the row, whatever became of it."""
-        return change.cursor is None and not change.owed
-
-    # --- reading ---------------------------------------------------------------------------------------------------
-
-    def _rows(self) -> Iterator[Change]:
-        if self._skip:
-            yield from self._baseline()
-            return
-        yield from self._delta_rows(self._lowered(self._since), leave_owed=self._since is not None)
-        if self._since is not None:
-            yield from self._owed_rows()
-
-    def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
-        query = self._reader.sql.rows(self._reader.key, lower=self._reader.lower, **self._bounds(since))
-        for row in self._reader.rows(query):
-            change = self._change(row)
-            left = leave_owed and self._progress.was_owed(change.key)
-            if change.cursor is not None:
-                self._progress.open(change)
-                if left:
-                    self._progress.pass_over(change)
-            if not left:
-                yield change
-
-    def _owed_rows(self) -> Iterator[Change]:
-        owed, null_keys = self._before.owed, self._before.owed_null_keys
-        for query in self._reader.sql.by_keys(self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower):
-            for row in self._reader.rows(query):
-                change = self._change(row, owed=True)
-                if self._progress.was_owed(change.key):
-                    yield change
-
-    def _bounds(self, since: Any) -> dict[str, Any]:
-        return {"cursor": self._column, "since": since, "nulls": self._delta.on_null != "exclude"}
-
-    def _baseline(self) -> Iterator[Change]:
-        if self._reached is not None:
-            highest = self._reached_value
-        else:
-            highest = self._reader.one(self._reader.sql.highest(self._column))
-        if highest is not None:
-            yield from self._delta_rows(self._lowered(highest), leave_owed=False)
-
-    def _change(self, row: Sequence[Any], *, owed: bool = False) -> Change:
-        cursor = self._comparable(row[self._cursor_at])
-        if type(cursor) not in self._followed:
-            # Both refuse cursors of a kind that cannot be followed: now, not when the row was sent already.
-            encode(cursor)
-            self._lowered(cursor)
-            self._followed.add(type(cursor))
-        return Change(row, row[self._reader.key_at], cursor, owed)
-
-    @staticmethod
-    def _comparable(value: Any) -> Any:
-        if isinstance(value, (float, decimal.Decimal)) and math.isnan(value):
-            return None
-        if isinstance(value, dt.datetime) and value.tzinfo not in (None, dt.UTC):
-            # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
-            return value.astimezone(dt.UTC)
-        return value
-
-    def _lowered(self, value: Any) -> Any:
-        try:
-            return lowered(value, self._delta.lag)
-        except TypeError:
-            raise ConfigError(
-                f"lag {self._delta.lag!r} cannot be taken from the cursor {self._column}, a {type(value).__name__}; "
-                f"give a timedelta for dates and times, a number for numbers"
-            ) from None

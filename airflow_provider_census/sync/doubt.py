@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import AccountingError, CensusError
-from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.planning import Planned, Settle
 from airflow_provider_census.sync.values import Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 
@@ -20,14 +20,12 @@ from airflow_provider_census.transport.client import Client
 _LOOK_UP = 100
 _LEFT = RowResult(Outcome.UNCERTAIN, "sent by a run that ended before the answer came")
 
-Planned = tuple[Change, Operation]
-
 
 def settle_doubts(
     planned: Iterable[Planned],
     destination: Destination,
     client: Client | None,
-    settle: Callable[[Sequence[tuple[Change, RowResult]]], None],
+    settle: Settle,
 ) -> Generator[Planned, None, None]:
     """
     Let through what is to be sent; settle what an earlier run may have sent, unless it is to be sent again.

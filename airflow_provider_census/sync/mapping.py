@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.conversion import Converter, key_text
 from airflow_provider_census.sync.fields import (
     Column,
@@ -22,7 +23,6 @@ from airflow_provider_census.sync.fields import (
     check_mapping,
 )
 from airflow_provider_census.sync.json_text import parsed
-from airflow_provider_census.sync.model import resolve_column
 from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult

@@ -8,17 +8,16 @@ Invariant: the author's text stands in every query as it was written, and no val
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlglot import Token, TokenType, exp, tokenize
-from sqlglot.errors import SqlglotError
+from sqlglot import exp
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.hashing import is_of
 from airflow_provider_census.sync.shard import Shard
+from airflow_provider_census.sync.single_select import split
 
 COPIES = "census_copies"
 """The column every read adds behind those of the model: how many of its rows have the key of this one."""
@@ -37,8 +36,6 @@ _TRIMS = {
 CHUNK = 500  # keys in one IN list; the smallest limit among the databases is 999 bound parameters
 
 _ALIAS = "census_model"
-# SQL Server takes WITH at the head of a statement only, not in a derived table.
-_HOISTS_WITH = frozenset({"tsql", "fabric"})
 # Where the usual collation calls 'A' and 'a' equal, or 'e' and 'é', only the bytes tell two keys apart.
 _EXACT_TYPES = {"mysql": "BINARY", "tsql": "VARBINARY(MAX)"}
 
@@ -117,16 +114,25 @@ class Bound:
     value: Any
 
 
+def listed(values: Iterable[Any]) -> Iterator[str | Bound]:
+    """Yield ``values``, bound, with commas between them."""
+    for number, value in enumerate(values):
+        if number:
+            yield ", "
+        yield Bound(value)
+
+
 class ModelSql:
     """
-    The queries about one model in one dialect. Names of columns are exact: see :func:`resolve_column`.
+    The queries about one model in one dialect. Names of columns are exact, see
+    :func:`~airflow_provider_census.sync.columns.resolve_column`.
 
     :raises ConfigError: the text is not one SELECT, or its parameters are not of the form the driver takes.
     """
 
     def __init__(self, model: Model, *, dialect: str = "", paramstyle: str = "qmark") -> None:
         self._dialect = dialect
-        self._head, self._body = _split(model.sql, dialect)
+        self._head, self._body = split(model.sql, dialect)
         self._given = model.parameters or ()
         self._part = model.part
         positional, named = _MARKERS[paramstyle]
@@ -189,10 +195,7 @@ class ModelSql:
         """
         column = self.quote(key)
         for chunk in _chunks(keys, min(size, self.most_bound - len(self._given))):
-            listed: list[str | Bound] = [Bound(chunk[0])]
-            for value in chunk[1:]:
-                listed += [", ", Bound(value)]
-            yield self._read(key, lower, f" WHERE {column} IN (", *listed, ")")
+            yield self._read(key, lower, f" WHERE {column} IN (", *listed(chunk), ")")
         if null_keys:
             yield self._read(key, lower, f" WHERE {column} IS NULL")
 
@@ -251,10 +254,7 @@ class ModelSql:
         for chunk in batched(rows, self.most_bound // len(rows[0]) if rows else 1):
             parts: list[str | Bound] = [head]
             for number, row in enumerate(chunk):
-                parts.append("(" if number == 0 else ", (")
-                for at, value in enumerate(row):
-                    parts += [", "] * (at > 0) + [Bound(value)]
-                parts.append(")")
+                parts += [", (" if number else "(", *listed(row), ")"]
             yield self.compose(*parts)
 
     def compose(self, *parts: str | Bound | None) -> Query:
@@ -300,73 +300,6 @@ def batched(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Yield ``rows`` in parts of ``size``."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def check_columns(columns: Sequence[str]) -> None:
-    """
-    Check the names of a model's columns.
-
-    :raises ConfigError: two have the same name, or one has a name of ours.
-    """
-    twice = ", ".join(repr(name) for name, count in Counter(columns).items() if count > 1)
-    if twice:
-        raise ConfigError(f"the model has more than one column named {twice}; rename one in the SQL")
-    if COPIES in map(str.lower, columns):
-        raise ConfigError(f"the model has a column {COPIES!r}; the name is taken, rename it in the SQL")
-
-
-def resolve_column(name: str, columns: Sequence[str]) -> str:
-    """
-    Return the column the author means by ``name``: the one of this spelling, else the only one that differs in case.
-
-    :raises ConfigError: there is none, or more than one.
-    """
-    if name in columns:
-        return name
-    near = [column for column in columns if column.lower() == name.lower()]
-    if len(near) == 1:
-        return near[0]
-    raise ConfigError.unknown("column", name, near or columns, where="in the model" if not near else "exactly")
-
-
-def _split(sql: str, dialect: str) -> tuple[str, str]:
-    """Return the author's text without a closing semicolon, in two parts where WITH must stand outside."""
-    try:
-        tokens = tokenize(sql, read=dialect or None)
-    except SqlglotError:
-        # Newer syntax than the tokenizer knows: the database has the last word about it.
-        return "", sql.strip().rstrip("; \t\r\n")
-    _check_single_select(tokens)
-    semicolon = next(
-        (token.start for token in tokens if token.token_type is TokenType.SEMICOLON),
-        len(sql),
-    )
-    text = sql[:semicolon].strip()
-    if dialect in _HOISTS_WITH and tokens[0].token_type is TokenType.WITH:
-        start = _main_select(tokens)
-        return sql[:start], sql[start:semicolon].strip()
-    return "", text
-
-
-def _check_single_select(tokens: Sequence[Token]) -> None:
-    kinds = [token.token_type for token in tokens]
-    statement = list(itertools.dropwhile(lambda kind: kind is TokenType.SEMICOLON, reversed(kinds)))
-    if not statement:
-        raise ConfigError("the model is empty; write one SELECT")
-    if TokenType.SEMICOLON in statement:
-        raise ConfigError("the model has more than one statement; write one SELECT")
-    if kinds[0] not in (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN):
-        raise ConfigError(f"the model starts with {tokens[0].text!r}; it must be one SELECT (or WITH … SELECT)")
-
-
-def _main_select(tokens: Sequence[Token]) -> int:
-    """Return where the SELECT behind the common table expressions starts."""
-    depth = 0
-    for token in tokens:
-        depth += (token.token_type is TokenType.L_PAREN) - (token.token_type is TokenType.R_PAREN)
-        if depth == 0 and token.token_type is TokenType.SELECT:
-            return int(token.start)
-    raise ConfigError("the model has WITH and no SELECT behind it")
 
 
 def _chunks(keys: Iterable[Any], size: int) -> Iterator[list[Any]]:

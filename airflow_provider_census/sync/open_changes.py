@@ -9,16 +9,16 @@ from collections.abc import Set
 from dataclasses import replace
 
 from airflow_provider_census.errors import StateError
-from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader, WatermarkChanges
+from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader
+from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
-from airflow_provider_census.sync.model import ModelSql, resolve_column
+from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import check_follows, moved
+from airflow_provider_census.sync.target import check_follows, moved, reaches_more
 from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.watermark_changes import WatermarkChanges
 
 log = logging.getLogger(__name__)
-
-_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY)
 
 
 def open_changes(
@@ -74,12 +74,7 @@ def open_changes(
             reached=reached,
         )
     now = replace(before, mapping=start.mapping, snapshot=False, columns=(), shards=shards)
-    resend = full_refresh
-    if not mapping <= before.mapping and behavior in _RESENT_WHEN_REMAPPED and not full_refresh:
-        log.info(
-            "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
-        )
-        resend = True
+    resend = full_refresh or (behavior.updates and reaches_more(before, mapping))
     if resend:
         # Cut short, the run after it must not take for settled what only the earlier ones sent.
         now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)

@@ -16,15 +16,13 @@ from airflow_provider_census.sync.model import Model, Source
 from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import Database, SnapshotTable, table_name
+from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import check_follows, moved
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.tables import Database
+from airflow_provider_census.sync.target import check_follows, moved, reaches_more
 
 log = logging.getLogger(__name__)
-
-_RESENT_WHEN_REMAPPED = (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
 
 
 def open_snapshot(
@@ -76,13 +74,12 @@ def open_snapshot(
         skips=delta.baseline == "skip",
         sync_id=destination.sync_id,
     )
-    resent = behavior in _RESENT_WHEN_REMAPPED
-    digest = Digest.of(mapper.reads, mapper.fingerprints) if resent else Digest(mapper.reads, "")
+    digest = Digest.of(mapper.reads, mapper.fingerprints) if behavior.updates else Digest(mapper.reads, "")
     last = before if before is not None and before.target == target else None
     # A shard without rows has kept none, though the others have.
     kept = last is not None and (last.snapshot or (last.shards > 1 and bool(last.columns)))
     former = None
-    if last is not None and kept and known and resent and not full_refresh:
+    if last is not None and kept and known and behavior.updates and not full_refresh:
         former = _former(last, mapper.fingerprints, columns)
     settings: dict[str, Any] = {
         "key_at": columns.index(mapper.key_column),
@@ -100,7 +97,7 @@ def open_snapshot(
     now = State(
         target=target,
         mapping=mapper.fingerprints,
-        columns=tuple(digest.columns) if resent else (),
+        columns=tuple(digest.columns) if behavior.updates else (),
         shards=model.part[0].of if model.part else 1,
     )
     lower = destination.identifier.lower
@@ -164,12 +161,7 @@ def _starts_over(before: State, target: str, table: str, *, known: bool, adds: b
 
 def _former(before: State, mapping: Set[bytes], columns: Sequence[str]) -> Digest | None:
     """Return what was compared until now, if all of what is compared now is in it: then nothing need be sent again."""
-    if mapping == before.mapping:
-        return None
-    if not mapping < before.mapping:
-        log.info(
-            "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
-        )
+    if mapping == before.mapping or reaches_more(before, mapping):
         return None
     if missing := set(before.columns).difference(columns):
         log.info(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,30 +18,26 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError, StateFull
 from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
 from airflow_provider_census.sync.changes import Changes, Reader
+from airflow_provider_census.sync.columns import check_columns, resolve_column
 from airflow_provider_census.sync.delivery import deliver, workers
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
 from airflow_provider_census.sync.doubt import settle_doubts
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import (
-    Model,
-    ModelSql,
-    Source,
-    check_columns,
-    resolve_column,
-)
+from airflow_provider_census.sync.model import Model, ModelSql, Source
 from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.pace import Pace
+from airflow_provider_census.sync.planning import Planned, Planner
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import Limit, RunResult, Tally
 from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
-from airflow_provider_census.sync.snapshot_table import Database
 from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import StateStore
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.tables import Database
+from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 
 log = logging.getLogger(__name__)
@@ -136,8 +132,6 @@ class _Run:
         self._store = store
         self._changes: Changes | None = None
         self._sequence = 0
-        self._careful = False
-        self._under_way: dict[str, Change] = {}
         self._saved_at = time.monotonic()
         self._full: StateFull | None = None
         self.tally = Tally()
@@ -161,8 +155,8 @@ class _Run:
         if sync.shard is not None:
             model = replace(model, part=(sync.shard, key))
             sql = ModelSql(model, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
-        self._mapper = Mapper(sync.mapping, key, columns, destination)
-        target = destination.target(self._client.endpoint, self._mapper.constants)
+        mapper = Mapper(sync.mapping, key, columns, destination)
+        target = destination.target(self._client.endpoint, mapper.constants)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
         if isinstance(sync.delta, Snapshot):
@@ -171,7 +165,7 @@ class _Run:
                 self._source,
                 sync.snapshot_database,
                 model,
-                self._mapper,
+                mapper,
                 destination,
                 columns=columns,
                 target=target,
@@ -188,18 +182,19 @@ class _Run:
                 before=before,
                 lost=before is None and self._store.lost(),
                 target=target,
-                mapping=self._mapper.fingerprints,
+                mapping=mapper.fingerprints,
                 full_refresh=sync.full_refresh,
                 whole=whole if sync.shard else None,
                 shards=sync.shard.of if sync.shard else 1,
             )
-        self._client.run(destination.prepare(self._mapper.fields))
+        self._planner = Planner(destination, mapper, self._changes, self._settle)
+        self._client.run(destination.prepare(mapper.fields))
 
     def execute(self) -> None:
         """Send what changed. The state is committed however this ends."""
         assert self._changes is not None
         try:
-            self._deliver(self._operations())
+            self._deliver(self._updates())
             # Behind the updates: a record that is there under another key now must not be deleted.
             self._deliver(self._deletions())
             self._changes.finish()
@@ -211,7 +206,7 @@ class _Run:
     def rehearse(self) -> dict[str, float]:
         """Count what would be sent, send nothing; return the requests and seconds it would take."""
         rehearsal = Rehearsal(self._sync.destination, self._client)
-        for stage in (self._operations(), self._deletions()):
+        for stage in (self._updates(), self._deletions()):
             with (
                 closing(stage),
                 closing(settle_doubts(stage, self._sync.destination, None, self._settle)) as operations,
@@ -222,7 +217,7 @@ class _Run:
         self.tally.check()
         return rehearsal.finish(self.tally)
 
-    def _deliver(self, stage: Generator[tuple[Change, Operation], None, None]) -> None:
+    def _deliver(self, stage: Generator[Planned, None, None]) -> None:
         destination, client = self._sync.destination, self._client
         with (
             workers(destination, client) as pool,
@@ -235,73 +230,34 @@ class _Run:
                 self._settle(batch)
                 self._checkpoint()
 
-    def _operations(self) -> Generator[tuple[Change, Operation], None, None]:
-        """Read, map and plan; rows that are not to be sent are settled right here."""
-        assert self._changes is not None
+    def _updates(self) -> Generator[Planned, None, None]:
         if self._sync.closes:
             return
-        destination = self._sync.destination
-        mirror = destination.behavior is Behavior.MIRROR
-        behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
+        assert self._changes is not None
         self.pace.asked(self._changes)
+        yield from self._planner.updates(self._rows())
+
+    def _rows(self) -> Iterator[Change]:
+        assert self._changes is not None
         for change in self._changes.read():
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._check_room()
             self.pace.row()
             self.tally.read += 1
-            mapped = self._mapper(change.row)
-            record = mapped if isinstance(mapped, Record) else None
-            result = self._changes.verdict(change, record)
-            if result is None and record is not None:
-                operation = Operation(behavior, record, self._mapper.if_empty)
-                reason = destination.check(operation) or self._claim(change, record)
-                if reason is None:
-                    self._consider(change, operation)
-                    yield change, operation
-                    continue
-                result = RowResult(Outcome.INVALID, reason)
-            if result is None:
-                assert isinstance(mapped, RowResult)
-                result = mapped
-            self._settle([(change, result)])
+            yield change
 
-    def _deletions(self) -> Generator[tuple[Change, Operation], None, None]:
-        """Plan the deletions of a mirror."""
-        destination = self._sync.destination
-        if destination.behavior is not Behavior.MIRROR or self._sync.shard is not None:
+    def _deletions(self) -> Generator[Planned, None, None]:
+        if self._sync.destination.behavior is not Behavior.MIRROR or self._sync.shard is not None:
             return
         assert isinstance(self._changes, SnapshotChanges)
         if self._sync.closes:
             self._changes.look_back()
-        for change in self._changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
+        yield from self._planner.deletions(self._removed(self._changes))
+
+    def _removed(self, changes: SnapshotChanges) -> Iterator[Change]:
+        for change in changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
             self.tally.removed += 1
-            record = Record(change.key, change.record_id or "", self._mapper.constants)
-            operation = Operation(Behavior.DELETE, record)
-            reason = destination.check(operation)
-            if reason is None:
-                self._consider(change, operation)
-                yield change, operation
-            else:
-                self._settle([(change, RowResult(Outcome.INVALID, reason))])
-
-    def _claim(self, change: Change, record: Record) -> str | None:
-        """
-        Take a record for a row, until it has settled; return why not if another row has it.
-
-        Databases do not fold every letter and blank as destinations do, so their count of copies may miss some; which
-        of two that are under way arrives last would be chance.
-        """
-        change.record_id = record.id
-        if self._under_way.setdefault(record.id, change) is change:
-            return None
-        return (
-            f"another row that is being sent has the same {self._sync.destination.identifier.name}, written otherwise: "
-            f"make the keys of the model unique for the destination"
-        )
-
-    def _consider(self, change: Change, operation: Operation) -> None:
-        change.once = not self._sync.destination.repeatable(operation)
-        self._careful = self._careful or change.once
+            yield change
 
     # --- doubts ----------------------------------------------------------------------------------------------------
 
@@ -327,8 +283,7 @@ class _Run:
         uncertain = []
         for change, result in results:
             self.tally.add(change.key, result)
-            if change.record_id is not None and self._under_way.get(change.record_id) is change:
-                del self._under_way[change.record_id]
+            self._planner.release(change)
             held = False
             if result.outcome is Outcome.UNCERTAIN:
                 uncertain.append(change.key)
@@ -343,7 +298,7 @@ class _Run:
 
     def _checkpoint(self) -> None:
         """Commit now and then."""
-        if time.monotonic() - self._saved_at >= (_CAREFUL_S if self._careful else _CHECKPOINT_S):
+        if time.monotonic() - self._saved_at >= (_CAREFUL_S if self._planner.careful else _CHECKPOINT_S):
             self._save()
 
     def _check_room(self) -> None:

@@ -21,9 +21,10 @@ from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import IN_DOUBT, Database
+from airflow_provider_census.sync.snapshot_table import IN_DOUBT
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 log = logging.getLogger(__name__)

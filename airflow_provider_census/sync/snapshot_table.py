@@ -15,22 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
-from airflow_provider_census.sync.model import (
-    EXACT_COLLATION,
-    Bound,
-    Model,
-    ModelSql,
-    Query,
-    Source,
-    batched,
-    text_type,
-)
+from airflow_provider_census.sync.model import Model, ModelSql, Query, batched, listed, text_type
+from airflow_provider_census.sync.tables import Database, create_table, key_type, literal
 
 COLUMNS = ("sync_key", "record_id", "digest", "sent")
 
@@ -40,11 +31,6 @@ BESIDE = ("stage", "doubts")
 IN_DOUBT = "in doubt"
 """The digest of a record of which nobody knows what the destination holds: it was being sent. No row has it."""
 
-# Types that can be compared and indexed, byte for byte; TEXT can not everywhere.
-_KEY_TYPES = {
-    "mysql": "VARCHAR(512) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-    "tsql": f"NVARCHAR(440) COLLATE {EXACT_COLLATION}",
-}
 # Where finding a key would mean reading the table. Warehouses read it anyway, and do not enforce keys.
 _WITH_PRIMARY_KEY = frozenset({"postgres", "mysql", "sqlite", "tsql"})
 
@@ -54,18 +40,6 @@ def table_name(sync_id: str, target: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "_", sync_id.lower()).strip("_")[:30]
     mark = hashlib.blake2b(f"{sync_id} {target}".encode(), digest_size=4).hexdigest()
     return f"census_{slug}_{mark}"
-
-
-def key_type(dialect: str) -> str:
-    """Return the type of a column that holds a key and is compared exactly."""
-    return _KEY_TYPES.get(dialect) or text_type(dialect)
-
-
-class Database(Source, Protocol):
-    """A source that can also be written to."""
-
-    def write(self, queries: Iterable[Query]) -> None:
-        """Run ``queries`` in one transaction."""
 
 
 class SnapshotTable(ModelSql):
@@ -127,9 +101,7 @@ class SnapshotTable(ModelSql):
         key = key_type(self._dialect)
         primary = " NOT NULL PRIMARY KEY" if self._dialect in _WITH_PRIMARY_KEY else ""
         columns = f"sync_key {key}{primary}, record_id {key}, digest {text_type(self._dialect)}, sent INT"
-        if self._dialect == "tsql":
-            return Query(f"IF OBJECT_ID({self._literal(self.name)}, N'U') IS NULL CREATE TABLE {self.name} ({columns})")
-        return Query(f"CREATE TABLE IF NOT EXISTS {self.name} ({columns})")
+        return create_table(self.name, columns, self._dialect)
 
     def drop(self) -> Query:
         """Return the statement that removes it."""
@@ -166,17 +138,11 @@ class SnapshotTable(ModelSql):
 
     def _where_in(self, statement: str, column: str, values: Sequence[str]) -> Iterator[Query]:
         for chunk in batched(values, self.most_bound):
-            listed: list[str | Bound] = []
-            for number, value in enumerate(chunk):
-                listed += [", "] * (number > 0) + [Bound(value)]
-            yield self.compose(f"{statement} WHERE {column} IN (", *listed, ")")
+            yield self.compose(f"{statement} WHERE {column} IN (", *listed(chunk), ")")
 
     def create_schema(self, schema: str) -> Query:
         """Return the statement that makes a schema where it is missing."""
         if self._dialect == "tsql":  # CREATE SCHEMA must stand alone in its batch there
-            create = self._literal(f"CREATE SCHEMA {self.quote(schema)}")
-            return Query(f"IF SCHEMA_ID({self._literal(schema)}) IS NULL EXEC({create})")
+            create = literal(f"CREATE SCHEMA {self.quote(schema)}")
+            return Query(f"IF SCHEMA_ID({literal(schema)}) IS NULL EXEC({create})")
         return Query(f"CREATE SCHEMA IF NOT EXISTS {self.quote(schema)}")
-
-    def _literal(self, text: str) -> str:
-        return "N'" + text.replace("'", "''") + "'"

@@ -11,57 +11,28 @@ takes its value along, and the one before it counts again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.errors import CensusError, StateError, StateFull, Unavailable
-from airflow_provider_census.sync.model import batched
-from airflow_provider_census.sync.snapshot_table import Database
+from airflow_provider_census.sync.spill_parts import Part, Sets, cut, name_of, named, sets_of, size_of
 from airflow_provider_census.sync.spill_table import TABLE, SpillTable
-from airflow_provider_census.sync.state import State, decode, encode, pack_digests, unpack_digests
+from airflow_provider_census.sync.state import State, decode, pack_digests
+from airflow_provider_census.sync.tables import Database
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 48_000
 """Of an encoded state. Airflow's state stores and the TEXT of MySQL end at 64 KiB; run and sync are named besides."""
 
-_MOST_DIGESTS = 4_000  # in a part: 43 KB
-_MOST_KEY_BYTES = 40_000
 _REMEMBERED = 3
 _ADDRESS_BYTES = 300  # of a value that names parts
 _NAME_BYTES = 20
-
-Sets = Mapping[str, frozenset[Any]]
-"""``settled`` and ``in_doubt``: digests · ``owed``: keys as JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Some elements of one of the sets."""
-
-    of: str
-    name: str
-    items: frozenset[Any]
-
-    @classmethod
-    def holding(cls, of: str, items: Iterable[Any]) -> _Part:
-        items = frozenset(items)
-        return cls(of, _hash(_text(of, items)), items)
-
-    @classmethod
-    def read(cls, of: str, name: str, text: str) -> _Part:
-        items = map(json.dumps, json.loads(text)) if of == "owed" else unpack_digests(text)
-        return cls(of, name, frozenset(items))
-
-    @property
-    def text(self) -> str:
-        return _text(self.of, self.items)
 
 
 class Spill:
@@ -92,7 +63,7 @@ class Spill:
         self._table: SpillTable | None = None
         # Parts the present state may be made of; names that values besides the next one have or may have; those in the
         # table.
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._remembered: set[str] = set()
         self._last: set[str] = set()
         self._there: set[str] = set()
@@ -118,7 +89,7 @@ class Spill:
             at_home = [pointer for pointer in pointers if pointer["conn_id"] == self._conn_id]
             self._owner = at_home[0]["owner"] if at_home else ""
             self._remembered = {
-                name for value in values[:_REMEMBERED] for _, name in _named(value.get("spilled") or {"parts": {}})
+                name for value in values[:_REMEMBERED] for _, name in named(value.get("spilled") or {"parts": {}})
             }
             pointer = values[0].get("spilled")
             state = State.from_json({name: part for name, part in values[0].items() if name != "spilled"})
@@ -131,23 +102,23 @@ class Spill:
         return state
 
     def _completed(self, state: State, pointer: Mapping[str, Any]) -> State:
-        named = list(_named(pointer))
+        wanted = list(named(pointer))
         words = ""
         found: dict[str, str] = {}
         try:
             table = SpillTable(self._connect(pointer["conn_id"]), pointer["owner"], self._sync_id)
-            found = table.read([name for _, name in named])
+            found = table.read([name for _, name in wanted])
         except Unavailable:
             raise
         except CensusError as error:
             words = f" ({error})"
-        gone = [(of, name) for of, name in named if _hash(found.get(name, "")) != name]
+        gone = [(of, name) for of, name in wanted if name_of(found.get(name, "")) != name]
         if gone:
-            self._lose({of for of, _ in gone}, pointer["conn_id"], f"{len(gone)} of {len(named)} parts", words)
-        parts = [_Part.read(of, name, found[name]) for of, name in named if (of, name) not in gone]
+            self._lose({of for of, _ in gone}, pointer["conn_id"], f"{len(gone)} of {len(wanted)} parts", words)
+        parts = [Part.read(of, name, found[name]) for of, name in wanted if (of, name) not in gone]
         if pointer["conn_id"] == self._conn_id and parts:
             self._parts, self._works = parts, True
-        sets = {of: items.union(*(p.items for p in parts if p.of == of)) for of, items in _sets(state).items()}
+        sets = {of: items.union(*(p.items for p in parts if p.of == of)) for of, items in sets_of(state).items()}
         return replace(
             state,
             settled=sets["settled"],
@@ -177,18 +148,18 @@ class Spill:
         :raises Unavailable: the table that is there cannot be reached.
         """
         self._full = None
-        sets: Sets = _sets(state)
+        sets: Sets = sets_of(state)
         bare = replace(state, settled=frozenset(), in_doubt=frozenset(), owed=())
         room = MOST_BYTES - len(json.dumps(bare.to_json()))
-        parts: list[_Part] = []
-        if _size(sets) > room and not self._refused:
+        parts: list[Part] = []
+        if size_of(sets) > room and not self._refused:
             try:
                 parts, sets = self._divided(sets, room - _ADDRESS_BYTES)
             except CensusError as error:
                 if self._works and isinstance(error, Unavailable):
                     raise
                 self._refuse(error)
-        if _size(sets) > room:
+        if size_of(sets) > room:
             sets = self._left(sets, room)
         self._parts = parts
         # Nobody knows of a value whose writing fails whether it was written.
@@ -198,14 +169,14 @@ class Spill:
         value["in_doubt"]["rows"] = pack_digests(sets["in_doubt"])
         value["owed"] = [json.loads(key) for key in sorted(sets["owed"])]
         if parts:
-            named = {of: [part.name for part in parts if part.of == of] for of in sets}
+            names = {of: [part.name for part in parts if part.of == of] for of in sets}
             counts = {of: sum(len(part.items) for part in parts if part.of == of) for of in sets}
             value["spilled"] = {
                 "conn_id": self._conn_id,
                 "table": TABLE,
                 "owner": self._owner,
                 "rows": {of: count for of, count in counts.items() if count},
-                "parts": {of: names for of, names in named.items() if names},
+                "parts": {of: some for of, some in names.items() if some},
             }
         return value
 
@@ -219,15 +190,15 @@ class Spill:
         if self._full is not None:
             raise self._full
 
-    def _divided(self, sets: Sets, room: int) -> tuple[list[_Part], Sets]:
+    def _divided(self, sets: Sets, room: int) -> tuple[list[Part], Sets]:
         """Return parts that are in the table, and what fits beside them."""
         parts = [part for part in self._parts if part.items <= sets[part.of]]
         rest = {of: items.difference(*(p.items for p in parts if p.of == of)) for of, items in sets.items()}
         new: dict[str, str] = {}
         # What is in doubt changes most.
         for of in ("settled", "owed", "in_doubt"):
-            for part in _cut(of, rest[of]):
-                if _size(rest) <= room - _NAME_BYTES * len(parts):
+            for part in cut(of, rest[of]):
+                if size_of(rest) <= room - _NAME_BYTES * len(parts):
                     break
                 parts.append(part)
                 new[part.name] = part.text
@@ -276,43 +247,3 @@ class Spill:
             self._warned = True
             log.warning("%s. %s", self._words, effect)
         return sets
-
-
-def _sets(state: State) -> dict[str, frozenset[Any]]:
-    keys = frozenset(json.dumps(encode(key)) for key in state.owed)
-    return {"settled": state.settled, "in_doubt": state.in_doubt, "owed": keys}
-
-
-def _size(sets: Sets) -> int:
-    """Return how many bytes the sets take in JSON."""
-    keys = sum(len(key) + 2 for key in sets["owed"])
-    return keys + sum(len(sets[of]) * 32 // 3 + 4 for of in ("settled", "in_doubt"))
-
-
-def _cut(of: str, items: frozenset[Any]) -> Iterator[_Part]:
-    """Yield ``items`` in parts."""
-    if of != "owed":
-        yield from (_Part.holding(of, some) for some in batched(sorted(items), _MOST_DIGESTS))
-        return
-    some: list[str] = []
-    for key in sorted(items):
-        if some and sum(map(len, some)) + len(key) > _MOST_KEY_BYTES:
-            yield _Part.holding(of, some)
-            some = []
-        some.append(key)
-    if some:
-        yield _Part.holding(of, some)
-
-
-def _named(pointer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the parts a value names: of which set, and their names."""
-    for of, names in pointer["parts"].items():
-        yield from ((of, name) for name in names)
-
-
-def _text(of: str, items: frozenset[Any]) -> str:
-    return f"[{', '.join(sorted(items))}]" if of == "owed" else pack_digests(items)
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

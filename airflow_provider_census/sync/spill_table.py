@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator, Mapping
 from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
-from airflow_provider_census.sync.model import Bound, Model, ModelSql, Query, batched, text_type
-from airflow_provider_census.sync.snapshot_table import Database
+from airflow_provider_census.sync.model import Bound, Model, ModelSql, Query, batched, listed, text_type
+from airflow_provider_census.sync.tables import Database, create_table
 
 TABLE = "census_spill"
 
@@ -72,14 +72,9 @@ class SpillTable:
     def _create(self) -> Query:
         dialect = self._database.dialect
         short, text = exp.DataType.build("varchar(32)").sql(dialect), text_type(dialect)
-        columns = f"owner {short}, part {short}, sync_id {text}, content {text}"
-        if dialect == "tsql":
-            return Query(f"IF OBJECT_ID(N'{TABLE}', N'U') IS NULL CREATE TABLE {TABLE} ({columns})")
-        return Query(f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns})")
+        return create_table(TABLE, f"owner {short}, part {short}, sync_id {text}, content {text}", dialect)
 
     def _of(self, statement: str, names: Collection[str]) -> Iterator[Query]:
         for chunk in batched(list(names), self._sql.most_bound - 1):
-            listed: list[str | Bound] = []
-            for number, name in enumerate(chunk):
-                listed += [", "] * (number > 0) + [Bound(name)]
-            yield self._sql.compose(f"{statement} WHERE owner = ", Bound(self.owner), " AND part IN (", *listed, ")")
+            owned = f"{statement} WHERE owner = ", Bound(self.owner)
+            yield self._sql.compose(*owned, " AND part IN (", *listed(chunk), ")")

@@ -18,7 +18,7 @@ from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, S
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.snapshot import KEY, SENT, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
-from airflow_provider_census.sync.snapshot_table import Database, key_type
+from airflow_provider_census.sync.tables import Database, key_type
 
 _STAGED_ROWS = 500
 _KEYS = 500

@@ -8,6 +8,7 @@ delta rows were sent that this one knows nothing of.
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 
 from airflow_provider_census.errors import StateError
 from airflow_provider_census.sync.state import State
@@ -54,3 +55,13 @@ def check_follows(before: State, now: str, *, settles: bool) -> None:
         )
     if owed := len(before.owed) + before.owed_null_keys:
         log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last)
+
+
+def reaches_more(before: State, mapping: Set[bytes]) -> bool:
+    """Return whether the last run left out what this one writes, so that all rows are sent again; it is told."""
+    if mapping <= before.mapping:
+        return False
+    log.info(
+        "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
+    )
+    return True

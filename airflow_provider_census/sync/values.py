@@ -1,7 +1,7 @@
 """
 The values that pass between the stages, each a frozen dataclass.
 
-``row`` (a dict of the model) → :class:`Record` or :class:`RowResult` → :class:`Operation` → :class:`RowResult`
+``row`` (a tuple of the model) → :class:`Record` or :class:`RowResult` → :class:`Operation` → :class:`RowResult`
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_census.transport.message import Json
-
-Row = Mapping[str, Any]
 
 
 class Behavior(StrEnum):
@@ -33,6 +31,11 @@ class Behavior(StrEnum):
         return self is Behavior.APPEND or self is Behavior.SEND
 
     __hash__ = str.__hash__  # that of an enumeration is a function of Python, and asked for several times a row
+
+    @property
+    def updates(self) -> bool:
+        """Whether it writes to records that are there."""
+        return self in (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
 
     @property
     def done(self) -> Outcome:

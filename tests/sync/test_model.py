@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, check_columns, resolve_column
+from airflow_provider_census.sync.columns import check_columns, resolve_column
+from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query
 from tests.sync.support import Reads
 
 TEXT = "SELECT id, email, updated_at FROM users"
