@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -235,11 +235,11 @@ class _Run:
             return
         assert self._changes is not None
         self.pace.asked(self._changes)
-        yield from self._planner.updates(self._rows())
+        with closing(self._rows(self._changes)) as rows:
+            yield from self._planner.updates(rows)
 
-    def _rows(self) -> Iterator[Change]:
-        assert self._changes is not None
-        for change in self._changes.read():
+    def _rows(self, changes: Changes) -> Generator[Change, None, None]:
+        for change in changes.read():
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._check_room()
             self.pace.row()
@@ -252,9 +252,10 @@ class _Run:
         assert isinstance(self._changes, SnapshotChanges)
         if self._sync.closes:
             self._changes.look_back()
-        yield from self._planner.deletions(self._removed(self._changes))
+        with closing(self._removed(self._changes)) as removed:
+            yield from self._planner.deletions(removed)
 
-    def _removed(self, changes: SnapshotChanges) -> Iterator[Change]:
+    def _removed(self, changes: SnapshotChanges) -> Generator[Change, None, None]:
         for change in changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
             self.tally.removed += 1
             yield change
