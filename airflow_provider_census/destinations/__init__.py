@@ -12,11 +12,13 @@ import pkgutil
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError
 
+_SHARED = ("base", "objects", "offer", "refusal")
+
 
 def names() -> list[str]:
     """Return the names of all destinations."""
     modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if name not in ("base", "objects") and not name.startswith("_"))
+    return sorted(name for name in modules if name not in _SHARED and not name.startswith("_"))
 
 
 def get(name: str) -> type[Destination]:

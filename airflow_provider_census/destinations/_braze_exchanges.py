@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AuthError, Unanswered, Unavailable
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, Response

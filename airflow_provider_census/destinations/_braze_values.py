@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
-from airflow_provider_census.destinations.base import encoded_size
 from airflow_provider_census.sync.conversion import key_text
 from airflow_provider_census.sync.values import Behavior, Operation
+from airflow_provider_census.transport.message import encoded_size
 
 PRIMARY = ("external_id", "braze_id", "user_alias")
 """The identifiers of which an object may carry one."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_census.destinations._clevertap_records import WHO
-from airflow_provider_census.destinations.base import Refused
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.sync.values import Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, Response, array
 

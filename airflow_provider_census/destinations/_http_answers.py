@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_census.destinations._http_options import Errors, Success
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered
 from airflow_provider_census.sync.paths import get
 from airflow_provider_census.sync.values import Operation, RowResult

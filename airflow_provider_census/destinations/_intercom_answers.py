@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations import _asking as asking
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response

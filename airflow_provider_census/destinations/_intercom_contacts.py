@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once, contact_path, read
-from airflow_provider_census.destinations.base import OVERTAKEN, rejected
 from airflow_provider_census.destinations.objects import Identifier
+from airflow_provider_census.destinations.refusal import OVERTAKEN, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from airflow_provider_census.destinations import _asking as asking
-from airflow_provider_census.destinations.base import rejected
+from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import Unanswered
 from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_census.destinations._mailchimp_answers import Answer, ask, ask_once, explain, look
-from airflow_provider_census.destinations.base import Refused, rejected
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import Held, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request

@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_census.destinations._stripe_answers import Answer, ask, look
-from airflow_provider_census.destinations.base import OVERTAKEN, Refused, rejected
+from airflow_provider_census.destinations.refusal import OVERTAKEN, Refused, rejected
 from airflow_provider_census.errors import CensusError, Unanswered, Unavailable
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request

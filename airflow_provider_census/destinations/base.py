@@ -1,5 +1,5 @@
 """
-What a destination is: data about its objects, and exchanges that turn operations into outcomes.
+What a destination is: an offer (``offer.py``), and exchanges that turn operations into outcomes.
 
 A destination class knows its API and nothing else: no Airflow, no I/O, no state of the sync. An instance is bound to
 one object, one behavior and one identifier for one run. The engine calls, in this order::
@@ -20,171 +20,35 @@ from __future__ import annotations
 import abc
 import datetime as dt
 import decimal
-import fnmatch
 import uuid
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from airflow_provider_census.destinations.objects import Identifier, ObjectType
-from airflow_provider_census.errors import CensusError, ConfigError
+from airflow_provider_census.destinations.objects import among
+from airflow_provider_census.destinations.offer import Offer
 from airflow_provider_census.sync.comparison import same
-from airflow_provider_census.sync.paths import get, leaves, put
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
+from airflow_provider_census.sync.paths import get, leaves
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials
-from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Response, encode, encode_record, size
-from airflow_provider_census.transport.rate import Rate, Throttle
-
-OVERTAKEN = "it was made or deleted since it was looked up; the next run looks again"
-"""Why an operation is rejected that is :meth:`~.Operation.overtaken`."""
+from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Response, encode_record
+from airflow_provider_census.transport.rate import Throttle
 
 
-class Refused(CensusError):
-    """
-    The API refused a whole batch and changed nothing.
-
-    Raised by :meth:`Destination.send`; the engine halves the batch until the record at fault is alone, which is then
-    rejected with ``reason``.
-    """
-
-    def __init__(self, reason: str, *, status: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.status = status
-
-
-class Destination(abc.ABC):
+class Destination(Offer, abc.ABC):
     """One API. Subclasses fill in the class data and the exchanges; see the module for the order of calls."""
 
-    name: ClassVar[str]
-    objects: ClassVar[tuple[ObjectType, ...]]
-    rates: ClassVar[tuple[Rate, ...]]
-    concurrency: int = 16
-    """Requests in flight at the most; how many it takes is learned. An instance may have fewer. 1 keeps the order."""
-    most_in_flight: int | None = None
-    """The published limit of requests in flight, None without one; a sync may use its ``rate_share`` of it."""
     timeout_s: ClassVar[tuple[float, float]] = (10.0, 30.0)
     """How long connecting may take, and how long the API may take to answer before the answer counts as lost."""
-    max_record_bytes: ClassVar[int] = 100_000
-    """The encoded size of one record the API takes."""
     finds: bool = False
     """Whether :meth:`find` can tell what became of operations in doubt; an instance may learn it in prepare."""
     finds_with: ClassVar[str] = ""
     """What :meth:`find` lacks where :attr:`finds` is False, as advice; empty where nothing would help."""
     applied_within_s: ClassVar[float] = 10.0
     """How long after a request without an answer the API may still apply it."""
-    common_options: ClassVar[tuple[str, ...]] = ("on_uncertain",)
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        """
-        Bind the destination to one sync.
-
-        :raises ConfigError: the object, behavior, identifier or an option is not offered; the message names the valid.
-        """
-        self.object_name = object
-        self.object = self.object_type(object)
-        if behavior not in self.object.behaviors:
-            raise ConfigError.unknown(
-                "behavior", behavior.value, self.object.behaviors, where=f"for {self.name} {self.object.name}"
-            )
-        self.behavior = behavior
-        self.options = dict(options or {})
-        self.sync_id = sync_id
-        for option in self.options:
-            valid = (*self.common_options, *self.object.options)
-            if option not in valid:
-                raise ConfigError.unknown("option", option, valid, where=f"for {self.name} {self.object.name}")
-        self.on_uncertain: str = self.options.get("on_uncertain", "hold")
-        if self.on_uncertain not in ("hold", "resend"):
-            raise ConfigError.unknown("options['on_uncertain']", self.on_uncertain, ("hold", "resend"))
-        self.identifier = self.find_identifier(identifier)
-
-    # --- what is offered -------------------------------------------------------------------------------------------
-
-    @classmethod
-    def object_type(cls, name: str) -> ObjectType:
-        """Return the object of this name. Destinations with dynamic objects (channels) override it."""
-        for candidate in cls.objects:
-            if candidate.name == name:
-                return candidate
-        raise ConfigError.unknown("object", name, (o.name for o in cls.objects), where=f"at {cls.name}")
-
-    def find_identifier(self, name: str | None) -> Identifier:
-        """Return the identifier of this name, the first one for None."""
-        for candidate in self.object.identifiers:
-            if name is None or candidate.name == name:
-                return candidate
-        raise ConfigError.unknown(
-            "identifier", name, (i.name for i in self.object.identifiers), where=f"for {self.name} {self.object.name}"
-        )
-
-    def check_field(self, path: str) -> None:
-        """
-        Check one field name of a mapping before any row is read.
-
-        :raises ConfigError: the object has no such field.
-        """
-        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fields):
-            raise ConfigError.unknown("field", path, self.object.fields, where=f"for {self.name} {self.object.name}")
-
-    @property
-    def fetches(self) -> bool:
-        """Whether :meth:`fetch` can tell what the destination holds of this object."""
-        return bool(self.object.fetched)
-
-    def check_if_empty(self, path: str) -> None:
-        """
-        Check that it can be told whether the destination holds something at ``path``.
-
-        :raises ConfigError: it cannot; the message names the ways out.
-        """
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fetched):
-            return
-        told = f"; it tells {', '.join(map(repr, self.object.fetched))}" if self.fetches else ""
-        other = (
-            f", or fill it by a sync with behavior {Behavior.CREATE_ONLY.value!r}"
-            if Behavior.CREATE_ONLY in self.object.behaviors
-            else ""
-        )
-        raise ConfigError(
-            f"mapping of {path!r}: set='if_empty' needs to know what is there, which {self.name} {self.object.name} "
-            f"does not tell{told}. Set it always{other}"
-        )
-
-    def home(self, field: str) -> str:
-        """Return the path at which ``SyncAll`` puts a column that it names ``field``."""
-        return field
-
-    def sync_all(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """
-        Return the fields of a record made of every column: each at its home, dots nest.
-
-        :param columns: by the names ``SyncAll`` gives them; JSON values, text already escaped.
-        """
-        fields: dict[str, Any] = {}
-        for name, value in columns.items():
-            put(fields, self.home(name), value)
-        return fields
-
-    def limits(self) -> Sequence[Rate]:
-        """Return what this sync is paced by: the rates of the class, where no option says otherwise."""
-        return self.rates
-
-    def in_flight(self, share: float) -> int:
-        """Return how many requests may be in flight for a sync that may use this ``share`` of the limits."""
-        if self.most_in_flight is None:
-            return self.concurrency
-        # Rounded: 0.29 * 100 is less than 29.
-        return min(self.concurrency, max(1, int(round(self.most_in_flight * share, 6))))
+    # --- the connection --------------------------------------------------------------------------------------------
 
     @classmethod
     def behind(cls, credentials: Credentials) -> type[Destination]:
@@ -293,7 +157,7 @@ class Destination(abc.ABC):
 
         None stands for an operation the answer does not account for: it ends uncertain, never accepted.
 
-        :raises Refused: the API refused the batch as a whole and changed nothing.
+        :raises ~.refusal.Refused: the API refused the batch as a whole and changed nothing.
         """
 
     def find(self, operations: Sequence[Operation], since: int) -> Exchange[Sequence[bool | None]]:
@@ -317,7 +181,7 @@ class Destination(abc.ABC):
 
         A field that is not returned is empty. Text says why it cannot be told: several records have the identifier.
 
-        :raises Refused: the API refused to look them up.
+        :raises ~.refusal.Refused: the API refused to look them up.
         """
         return ["it cannot be looked up"] * len(operations)
         yield
@@ -329,8 +193,7 @@ class Destination(abc.ABC):
     def matches(self, operation: Operation, held: Mapping[str, Any]) -> bool:
         """Return whether ``held`` is what the operation would leave there; False where that is not sure."""
         return all(
-            any(fnmatch.fnmatchcase(path, pattern) for pattern in self.object.fetched)
-            and self.same(path, wanted, get(held, path))
+            among(self.object.fetched, path) and self.same(path, wanted, get(held, path))
             for path, wanted in leaves(operation.record.fields)
         )
 
@@ -365,13 +228,3 @@ class Destination(abc.ABC):
     def throttle(cls, response: Response) -> Throttle:
         """Return what the headers of a response say about the rate limit."""
         return Throttle()
-
-
-def encoded_size(value: Any) -> int:
-    """Return the bytes of ``value`` as JSON on the wire."""
-    return size(encode(value))
-
-
-def rejected(reason: str, status: int | None = None) -> RowResult:
-    """Return a rejection."""
-    return RowResult(Outcome.REJECTED, reason, status)

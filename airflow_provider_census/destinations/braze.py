@@ -101,30 +101,20 @@ class Braze(Destination):
     )
     concurrency = 64
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
+    def configure(self) -> None:
+        """Read the label of aliases, whether items are replaced, and which of several users is deleted."""
         self._alias_label: str = self.options.get("alias_label", "")
         steps = self.options.get("prioritization", ())
         self._prioritization = [steps] if isinstance(steps, str) else list(steps)
         self._catalogs: dict[str, frozenset[str]] | None = None
-        self._replace = self.options.get("replace", False)
-        if not isinstance(self._replace, bool):
-            raise ConfigError("options['replace'] must be True or False")
+        self._replace = self.flag("replace")
         if self.identifier.name == "user_alias" and not self._alias_label:
             raise ConfigError("identifier 'user_alias' needs options={'alias_label': …}; the sync key is its name")
         for step in self._prioritization:
             if step not in _PRIORITIES:
                 raise ConfigError.unknown("options['prioritization']", step, _PRIORITIES)
         by_contact = self.identifier.name in ("email", "phone")
-        if by_contact and behavior in (Behavior.DELETE, Behavior.MIRROR) and not self._prioritization:
+        if by_contact and self.behavior in (Behavior.DELETE, Behavior.MIRROR) and not self._prioritization:
             raise ConfigError(
                 f"deleting by {self.identifier.name} needs options={{'prioritization': […]}}: which user to delete "
                 f"where several share it; valid: {', '.join(_PRIORITIES)}"

@@ -13,14 +13,13 @@ Sources: CleverTap developer docs, pages named at each fact.
 from __future__ import annotations
 
 import datetime as dt
-import fnmatch
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_census.destinations import _clevertap_exchanges as exchanges
 from airflow_provider_census.destinations import _clevertap_records as records
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.objects import Identifier, ObjectType, among
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
@@ -62,18 +61,10 @@ class CleverTap(Destination):
     # The limit is the account's, which others send to as well, and there is no header that says what is left.
     concurrency = 10
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
-        self._data = records.DATA[object]
-        if behavior in (Behavior.DELETE, Behavior.MIRROR):
+    def configure(self) -> None:
+        """Take deletions more slowly, and by the identifiers they can be told by."""
+        self._data = records.DATA[self.object.name]
+        if self.behavior in (Behavior.DELETE, Behavior.MIRROR):
             self.concurrency = self.most_in_flight = 3
             if self.identifier.name not in _DELETE_BY:
                 raise ConfigError.unknown("identifier", self.identifier.name, _DELETE_BY, where="for deleting profiles")
@@ -95,8 +86,7 @@ class CleverTap(Destination):
 
     def home(self, field: str) -> str:
         """Return the path among the properties for what a record does not have itself."""
-        own = any(fnmatch.fnmatchcase(field, pattern) for pattern in self.object.fields)
-        return field if own else f"{self._data}.{field}"
+        return field if among(self.object.fields, field) else f"{self._data}.{field}"
 
     @classmethod
     def endpoint(cls, credentials: Credentials) -> Endpoint:

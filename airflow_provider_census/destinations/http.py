@@ -84,23 +84,15 @@ class Http(Destination):
 
     test_path: ClassVar[str] = ""
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
+    def configure(self) -> None:
+        """Read the calls the author describes."""
         self._settings = read(self.options)
         self.concurrency = self._settings.concurrency
-        self._calls = calls(behavior, self.identifier.name, self._settings)
+        self._calls = calls(self.behavior, self.identifier.name, self._settings)
         self._there = False
         # A key that is always the same for the same content would turn a value that changes and changes back into a
         # repetition. What adds or creates must keep its key over all runs.
-        self._run = "" if behavior.adds or behavior is Behavior.CREATE_ONLY else uuid.uuid4().hex
+        self._run = "" if self.behavior.adds or self.behavior is Behavior.CREATE_ONLY else uuid.uuid4().hex
 
     # --- what is offered -------------------------------------------------------------------------------------------
 

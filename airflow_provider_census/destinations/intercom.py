@@ -105,23 +105,12 @@ class Intercom(Destination):
     region: ClassVar[str | None] = None
     """Where the connection says the workspace lives, if it does."""
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
-        permanent = self.options.get("permanent", False)
-        if not isinstance(permanent, bool):
-            raise ConfigError("options['permanent'] must be True or False")
+    def configure(self) -> None:
+        """Choose how contacts are found and deleted, and refuse what Intercom has no place for."""
         self._contacts = Contacts(
-            role=object if object in ("lead", "user") else None,
+            role=self.object.name if self.object.name in ("lead", "user") else None,
             identifier=self.identifier,
-            permanent=permanent,
+            permanent=self.flag("permanent"),
             resend=self.on_uncertain == "resend",
         )
         self._refuse_impossible()

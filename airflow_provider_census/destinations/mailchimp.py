@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import difflib
-import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ from airflow_provider_census.destinations._mailchimp_answers import look
 from airflow_provider_census.destinations._mailchimp_fields import MergeField
 from airflow_provider_census.destinations._mailchimp_members import Members, missing_tags
 from airflow_provider_census.destinations.base import Destination
-from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.objects import Identifier, ObjectType, among
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.comparison import same_moment
 from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
@@ -84,29 +83,17 @@ class Mailchimp(Destination):
     # Same page: calls are cut off after 120 seconds, and one with 500 members may well need more than the usual 30.
     timeout_s = (10.0, 120.0)
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
+    def configure(self) -> None:
+        """Read the audience, and what new members need."""
         audience_id = self.options.get("audience_id")
         if not isinstance(audience_id, str) or not _AUDIENCE_ID.fullmatch(audience_id):
             raise ConfigError(
                 "mailchimp member needs options={'audience_id': …}: letters and digits, in Mailchimp under "
                 "Audience → Settings → Audience name and defaults; the connection's Test button lists them"
             )
-        flags = {name: self.options.get(name, default) for name, default in _FLAGS.items()}
-        for name, flag in flags.items():
-            if not isinstance(flag, bool):
-                raise ConfigError(f"options[{name!r}] must be True or False")
-        self._members = Members(audience_id, **flags)
+        self._members = Members(audience_id, **{name: self.flag(name, default) for name, default in _FLAGS.items()})
         self._merge_fields: dict[str, MergeField] = {}
-        if self._creates(behavior):
+        if self._creates(self.behavior):
             self.object = replace(self.object, required=(("status", "status_if_new"),))
 
     @staticmethod
@@ -257,7 +244,7 @@ class Mailchimp(Destination):
 
     def check_if_empty(self, path: str) -> None:
         """Refuse also what every member has."""
-        if any(fnmatch.fnmatchcase(path, pattern) for pattern in _ALWAYS_HELD):
+        if among(_ALWAYS_HELD, path):
             raise ConfigError(
                 f"mapping of {path!r}: every member has one, so that set='if_empty' would never set it; "
                 f"'status_if_new' is for new members. It can be told of {_listed(_MAYBE_HELD)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from airflow_provider_census.sync.values import Behavior
@@ -43,3 +45,8 @@ class ObjectType:
     required: tuple[str | tuple[str, ...], ...] = ()
     options: tuple[str, ...] = ()
     fetched: tuple[str, ...] = ()
+
+
+def among(patterns: Iterable[str], path: str) -> bool:
+    """Return whether one of the ``patterns`` of fields is for ``path``."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)

@@ -27,8 +27,9 @@ from typing import Any, ClassVar
 
 from airflow_provider_census.destinations import _segment_calls as calls
 from airflow_provider_census.destinations import _segment_sources as sources
-from airflow_provider_census.destinations.base import Destination, Refused
+from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.fields import SyncAll
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
@@ -86,17 +87,9 @@ class Segment(Destination):
     confirms: ClassVar[bool] = False
     """Whether the connection has a workspace token, which can tell a good key from a bad one."""
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
-        self._run = "" if behavior.adds else uuid.uuid4().hex
+    def configure(self) -> None:
+        """Choose what tells the messages of this run from those of others; events are the same in all runs."""
+        self._run = "" if self.behavior.adds else uuid.uuid4().hex
 
     def home(self, field: str) -> str:
         """Put columns among the traits or properties, save those without which there is no call, in any spelling."""

@@ -21,8 +21,9 @@ from airflow_provider_census.destinations import _slack_answers as answers
 from airflow_provider_census.destinations import _slack_channels as channels
 from airflow_provider_census.destinations import _slack_marks as marks
 from airflow_provider_census.destinations import _slack_message as content
-from airflow_provider_census.destinations.base import Destination, rejected
+from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict
@@ -73,21 +74,11 @@ class Slack(Destination):
         "messages are looked for instead"
     )
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
-        self.channel = object
+    def configure(self) -> None:
+        """Read what becomes of long texts."""
+        self.channel = self.object_name
         self._may_join = True
-        self.on_long_text: str = self.options.get("on_long_text", "invalid")
-        if self.on_long_text not in ("invalid", "truncate"):
-            raise ConfigError.unknown("options['on_long_text']", self.on_long_text, ("invalid", "truncate"))
+        self.on_long_text = self.choice("on_long_text", ("invalid", "truncate"))
 
     @classmethod
     def object_type(cls, name: str) -> ObjectType:

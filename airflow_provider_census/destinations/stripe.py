@@ -70,25 +70,21 @@ class Stripe(Destination):
 
     mode: ClassVar[str] = "live"
 
-    def __init__(
-        self,
-        object: str,
-        behavior: Behavior,
-        identifier: str | None = None,
-        options: Mapping[str, Any] | None = None,
-        *,
-        sync_id: str = "",
-    ) -> None:
+    def check_behavior(self, behavior: Behavior) -> None:
+        """Say also why nothing is deleted."""
         if behavior in (Behavior.DELETE, Behavior.MIRROR):
             valid = ", ".join(repr(b.value) for b in self.objects[0].behaviors)
             raise ConfigError(
                 f"behavior {behavior.value!r} is not offered for stripe: deleting a customer cannot be undone and "
                 f"cancels the customer's subscriptions at once; valid: {valid}"
             )
-        super().__init__(object, behavior, identifier, options, sync_id=sync_id)
-        if self.identifier.name == "id" and behavior is _C:
+        super().check_behavior(behavior)
+
+    def configure(self) -> None:
+        """Refuse to create what Stripe alone names."""
+        if self.identifier.name == "id" and self.behavior is _C:
             raise ConfigError("Stripe chooses the ids of new customers; identify them by 'email' or 'metadata.<key>'")
-        self._customers = Customers(self.identifier.name, sync_id, self._rate)
+        self._customers = Customers(self.identifier.name, self.sync_id, self._rate)
 
     def find_identifier(self, name: str | None) -> Identifier:
         """Return the identifier of this name; any key of metadata is one."""

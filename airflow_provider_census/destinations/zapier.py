@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_census.destinations.base import Destination, rejected
+from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import ConfigError, Unanswered
 from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
 from airflow_provider_census.transport import verdict

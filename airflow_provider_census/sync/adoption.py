@@ -15,7 +15,8 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 
-from airflow_provider_census.destinations.base import Destination, Refused, rejected
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AccountingError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.delta import Delta, Snapshot

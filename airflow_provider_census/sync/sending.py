@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from airflow_provider_census.destinations.base import Destination, Refused
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import (
     AccountingError,
     AuthError,

@@ -50,6 +50,11 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def encoded_size(value: Any) -> int:
+    """Return the bytes of ``value`` as JSON on the wire."""
+    return size(encode(value))
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """

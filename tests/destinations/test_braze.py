@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_census.destinations.base import Refused
 from airflow_provider_census.destinations.braze import Braze
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sandbox.braze import BrazeSandbox
 from airflow_provider_census.sandbox.core import Fault, Sandbox

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_census.destinations.base import Refused
 from airflow_provider_census.destinations.clevertap import CleverTap
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sandbox.clevertap import CleverTapSandbox
 from airflow_provider_census.sandbox.core import Fault, Sandbox

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_provider_census.destinations.base import Refused
 from airflow_provider_census.destinations.mailchimp import Mailchimp
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sandbox._mailchimp_audience import Audience
 from airflow_provider_census.sandbox.core import Fault, Sandbox

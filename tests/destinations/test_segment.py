@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_census.destinations.base import Destination, Refused, encoded_size
+from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.destinations.segment import Segment
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
 from airflow_provider_census.sandbox.core import Fault, Sandbox
@@ -22,7 +23,7 @@ from airflow_provider_census.testing.source import Table
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
-from airflow_provider_census.transport.message import Response
+from airflow_provider_census.transport.message import Response, encoded_size
 from airflow_provider_census.transport.rate import Limiter
 
 UPSERT, SEND = Behavior.UPDATE_OR_CREATE, Behavior.SEND

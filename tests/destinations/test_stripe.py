@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_census.destinations import _stripe_customers
 from airflow_provider_census.destinations._stripe_form import form
-from airflow_provider_census.destinations.base import Refused
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.destinations.stripe import Stripe
 from airflow_provider_census.errors import AuthError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox

@@ -18,8 +18,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from airflow_provider_census import destinations
-from airflow_provider_census.destinations.base import Destination, Refused, rejected
+from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
+from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import CensusError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Sandbox, SandboxApi
 from airflow_provider_census.sync.delta import Delta, FullRefresh

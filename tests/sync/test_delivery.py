@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_census.destinations.base import encoded_size
 from airflow_provider_census.errors import AccountingError, AuthError, ConfigError, Interrupted, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.batches import Batcher
@@ -18,7 +17,7 @@ from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
-from airflow_provider_census.transport.message import Exchange
+from airflow_provider_census.transport.message import Exchange, encoded_size
 from tests.sync.support import APPEND, DELETE, UPSERT, Database, Rig, Tiny, TinyApi, bound
 
 Results = list[tuple[int, RowResult]]
