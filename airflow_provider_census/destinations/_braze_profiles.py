@@ -1,5 +1,5 @@
 """
-What Braze holds of users: the exchange that reads it, and how it is compared with what would be written.
+What Braze holds of users: the exchanges that read it, and how it is compared with what would be written.
 
 Source: Braze API docs, page "Export user profile by identifier": the fields that can be exported; a field that is
 missing there is null, false or empty.
@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_census.destinations._braze_exchanges import ONE_BY_ONE, export
+from airflow_provider_census.destinations._braze_answers import content, permit, words
+from airflow_provider_census.destinations.refusal import Refused
+from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.comparison import is_empty, same, same_moment
 from airflow_provider_census.sync.values import Held
-from airflow_provider_census.transport.message import Exchange
+from airflow_provider_census.transport.message import Exchange, Request
+
+ONE_BY_ONE = {"braze_id": "braze_id", "email": "email_address", "phone": "phone"}
+"""Identifiers of which an export takes a single value, and their names there."""
 
 EXPORTED = (
     *("country", "dob", "email", "email_subscribe", "first_name", "gender", "home_city", "language", "last_name"),
@@ -31,6 +36,57 @@ UNTOLD = (
 _UNACCOUNTED = "Braze's answer does not account for this user"
 
 
+def check_if_empty(path: str) -> None:
+    """
+    Check that an export shows whether the attribute is empty, and that it can be set by itself.
+
+    :raises ConfigError: it does not, or it is a part of an object: those are replaced whole.
+    """
+    name, _, part = path.partition(".")
+    if part:
+        raise ConfigError(
+            f"mapping of {path!r}: Braze replaces an object whole, so that set='if_empty' is for all of {name!r}"
+        )
+    if name in UNTOLD or name == "_merge_objects":
+        raise ConfigError(
+            f"mapping of {path!r}: Braze does not export it, so that nobody knows whether it is empty; "
+            f"set='if_empty' takes {', '.join(EXPORTED)} and custom attributes"
+        )
+
+
+def look_up(identifier: str, who: Sequence[Any]) -> Exchange[list[bool | None]]:
+    """Return for each user whether there is one, None where the answer does not say."""
+    if identifier == "external_id":
+        body = yield from _export({"external_ids": who, "fields_to_export": ["external_id"]})
+        known = dict.fromkeys(body.get("invalid_user_ids") or (), False)
+        known |= {user.get("external_id"): True for user in body["users"]}
+        return [known.get(id) for id in who]
+    if identifier == "user_alias":
+        # Whether invalid_user_ids lists aliases too is unverified.
+        body = yield from _export({"user_aliases": who, "fields_to_export": ["user_aliases"]})
+        aliases = [alias for user in body["users"] for alias in user.get("user_aliases") or ()]
+        return [alias in aliases for alias in who]
+    exists: list[bool | None] = []
+    for id in who:
+        body = yield from _export({ONE_BY_ONE[identifier]: id, "fields_to_export": ["braze_id"]})
+        exists.append(bool(body["users"]))
+    return exists
+
+
+def _export(question: dict[str, Any]) -> Exchange[dict[str, Any]]:
+    """
+    Exchange that asks for profiles.
+
+    :raises AuthError: the key lacks the permission.
+    """
+    response = yield Request(method="POST", path="/users/export/ids", json=question, limit="users_export")
+    permit(response, "users.export.ids")
+    body = content(response)
+    if not response.ok or not isinstance(body.get("users"), list):
+        raise Refused(words(response), status=response.status)
+    return body
+
+
 def fetch(identifier: str, who: Sequence[Any], fields: Sequence[str]) -> Exchange[list[Held | str]]:
     """
     Exchange that returns what is there.
@@ -42,12 +98,12 @@ def fetch(identifier: str, who: Sequence[Any], fields: Sequence[str]) -> Exchang
         question = {"fields_to_export": sorted({"braze_id", *asked})}
         answers: list[Held | str] = []
         for id in who:
-            body = yield from export({ONE_BY_ONE[identifier]: id, **question})
+            body = yield from _export({ONE_BY_ONE[identifier]: id, **question})
             answers.append(_one(identifier, body["users"]))
         return answers
     by = "external_ids" if identifier == "external_id" else "user_aliases"
     asked.add("external_id" if identifier == "external_id" else "user_aliases")
-    body = yield from export({by: who, "fields_to_export": sorted(asked)})
+    body = yield from _export({by: who, "fields_to_export": sorted(asked)})
     if identifier == "user_alias":
         having = [(alias, user) for user in body["users"] for alias in user.get("user_aliases") or ()]
         return [_one(identifier, [user for alias, user in having if alias == id]) for id in who]

@@ -1,32 +1,26 @@
 """
-What Braze cannot take: each function yields the reasons why a record would be refused, or worse, dropped in silence.
+What Braze cannot take of users and what they did: each function yields the reasons why a record would be refused, or
+worse, dropped in silence.
 
-Limits: Braze API docs, pages "User attributes object", "Nested custom attributes", "Event object", "Purchase object",
-"Track users" and "Update multiple catalog items".
+Limits: Braze API docs, pages "User attributes object", "Nested custom attributes", "Event object", "Purchase object"
+and "Track users".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from airflow_provider_census.destinations._braze_users import PRIMARY
 from airflow_provider_census.sync.conversion import key_text
 from airflow_provider_census.sync.values import Behavior, Operation
 from airflow_provider_census.transport.message import encoded_size
-
-PRIMARY = ("external_id", "braze_id", "user_alias")
-"""The identifiers of which an object may carry one."""
-
-REPLACE = "options={'replace': True}"
 
 _TEXT = 255  # characters of a name or a string
 _EXTERNAL_ID_BYTES = 987
 _PHONE = re.compile(r"\+[1-9]\d{1,14}")  # E.164
 _CURRENCY = re.compile(r"[A-Z]{3}")  # ISO 4217
-_CATALOG_NAME = re.compile(r"[A-Za-z0-9_-]{1,250}")
-_CATALOG_TEXT = 5_000
-_CATALOG_DEPTH = 50
 _PROPERTIES_BYTES = {"event": 100_000, "purchase": 50_000}
 _IDS = {"external_id", "braze_id", "phone", "product_id"}
 _RESERVED = {
@@ -60,7 +54,7 @@ def user_problems(identifier: str, operation: Operation) -> Iterator[str]:
             if not 0 < len(name) <= _TEXT or (isinstance(value, str) and len(value) > _TEXT):
                 yield from _text_problems(name, name, value)
             continue
-        for path, key, part in _walk(name, value):
+        for path, key, part in walk(name, value):
             yield from _text_problems(path, key, part)
             if path == name:
                 continue
@@ -90,47 +84,6 @@ def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
         yield "properties is not an object"
 
 
-def emptied(fields: Iterable[str], catalog: Set[str]) -> list[str]:
-    """Return what an item of these fields would lose in a catalog: an upsert replaces it whole."""
-    return sorted(catalog - {"id", *fields})
-
-
-def emptied_in_all(fields: Set[str], catalogs: Mapping[str, frozenset[str]]) -> list[str]:
-    """Return what items would lose in the catalog they fit best, nothing if one of those they may be for fits."""
-    lost = [emptied(fields, catalog) for catalog in catalogs.values() if fields <= catalog]
-    return min(lost, key=len, default=[])
-
-
-def item_problems(
-    operation: Operation, catalogs: Mapping[str, frozenset[str]] | None, *, replace: bool
-) -> Iterator[str]:
-    """
-    Yield what is wrong with a catalog item.
-
-    :param catalogs: the fields of each catalog; None where the key may not read them.
-    :param replace: whether an upsert may empty fields.
-    """
-    fields = operation.record.fields
-    catalog = fields.get("catalog_name")
-    for what, name in (("id", operation.record.id), ("catalog_name", catalog)):
-        if not isinstance(name, str) or not _CATALOG_NAME.fullmatch(name):
-            yield f"{what} must be 1 to 250 letters, digits, hyphens and underscores"
-    if catalogs is not None and catalog not in catalogs:
-        yield f"there is no catalog {catalog!r}"
-    if operation.behavior is Behavior.DELETE:
-        return
-    for name, value in fields.items():
-        if name == "catalog_name":
-            continue
-        if catalogs is not None and name not in catalogs.get(str(catalog), ()):
-            yield f"catalog {catalog!r} has no field {name!r}"
-        yield from _item_value_problems(operation.behavior, name, value)
-    if operation.behavior is Behavior.UPDATE_OR_CREATE and not replace and catalogs is not None:
-        lost = emptied(fields, catalogs.get(str(catalog), frozenset()))
-        if lost:
-            yield f"Braze replaces items whole, and {', '.join(lost)} would be empty; fill them, or say {REPLACE}"
-
-
 def _identifier_problems(identifier: str, value: str) -> Iterator[str]:
     if identifier == "external_id" and len(value.encode()) > _EXTERNAL_ID_BYTES:
         yield f"external_id is longer than {_EXTERNAL_ID_BYTES} bytes"
@@ -152,26 +105,12 @@ def _property_problems(kind: str, properties: Mapping[str, Any]) -> Iterator[str
     for name, value in properties.items():
         if name in _RESERVED[kind]:
             yield f"properties.{name}: the name is reserved by Braze"
-        for path, key, part in _walk(f"properties.{name}", value, name):
+        for path, key, part in walk(f"properties.{name}", value, name):
             yield from _text_problems(path, key, part)
             if isinstance(key, str) and key.startswith("$"):
                 yield f"{path}: the name of a property may not start with $"
     if encoded_size(properties) > _PROPERTIES_BYTES[kind]:
         yield f"properties are larger than {_PROPERTIES_BYTES[kind]} bytes"
-
-
-def _item_value_problems(behavior: Behavior, name: str, value: Any) -> Iterator[str]:
-    # PATCH edits arrays by operators; they are no keys of the value.
-    operators = {"$add", "$remove"} if behavior is Behavior.UPDATE_ONLY else set()
-    for path, key, part in _walk(name, value):
-        if isinstance(part, str) and len(part) > _CATALOG_TEXT:
-            yield f"{path} is longer than {_CATALOG_TEXT} characters"
-        if path == name or not isinstance(key, str) or (path == f"{name}.{key}" and key in operators):
-            continue
-        if "." in key or "$" in key:
-            yield f"{path}: a key may not contain . or $"
-    if _depth(value) > _CATALOG_DEPTH:
-        yield f"{name} is nested deeper than {_CATALOG_DEPTH} levels"
 
 
 def _text_problems(path: str, key: object, value: Any) -> Iterator[str]:
@@ -186,17 +125,12 @@ def _text(value: Any) -> Any:
     return key_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _walk(path: str, value: Any, key: object = None) -> Iterator[tuple[str, object, Any]]:
+def walk(path: str, value: Any, key: object = None) -> Iterator[tuple[str, object, Any]]:
     """Yield path, key and value of ``value`` and of everything in it."""
     yield path, path if key is None else key, value
     if isinstance(value, dict):
         for child, part in value.items():
-            yield from _walk(f"{path}.{child}", part, child)
+            yield from walk(f"{path}.{child}", part, child)
     elif isinstance(value, list | tuple):
         for index, part in enumerate(value):
-            yield from _walk(f"{path}.{index}", part, index)
-
-
-def _depth(value: Any) -> int:
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return 1 + max(map(_depth, parts)) if parts else 0
+            yield from walk(f"{path}.{index}", part, index)

@@ -89,17 +89,9 @@ def contact_path(contact_id: str, action: str = "") -> str:
     return f"/contacts/{quote(contact_id, safe='')}{action}"
 
 
-def number(response: Response, header: str) -> float | None:
-    """Return a header that is a number, None if there is none."""
-    try:
-        return float(response.headers[header])
-    except (KeyError, ValueError):
-        return None
-
-
 def reset_s(response: Response) -> float | None:
     """Return the seconds until the window of the rate limit ends, by X-RateLimit-Reset."""
-    reset = number(response, "x-ratelimit-reset")
+    reset = response.number("x-ratelimit-reset")
     if reset is None:
         return None
     now = time.time()

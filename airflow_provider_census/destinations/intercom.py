@@ -20,7 +20,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from airflow_provider_census.destinations._intercom_answers import ask, number, reset_s
+from airflow_provider_census.destinations._intercom_answers import ask, reset_s
 from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
@@ -178,7 +178,7 @@ class Intercom(Destination):
     @classmethod
     def throttle(cls, response: Response) -> Throttle:
         """Read X-RateLimit-Limit, of a window of ten seconds, X-RateLimit-Remaining and X-RateLimit-Reset."""
-        limit, remaining = (number(response, f"x-ratelimit-{name}") for name in ("limit", "remaining"))
+        limit, remaining = (response.number(f"x-ratelimit-{name}") for name in ("limit", "remaining"))
         return Throttle(limit, remaining, reset_s(response))
 
     # --- values ----------------------------------------------------------------------------------------------------

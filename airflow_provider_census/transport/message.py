@@ -140,6 +140,13 @@ class Response:
             return {}
         return value if isinstance(value, dict) else {}
 
+    def number(self, header: str) -> float | None:
+        """Return the value of a header, None where it is missing or no number."""
+        try:
+            return float(self.headers[header])
+        except (KeyError, ValueError):
+            return None
+
     @property
     def ok(self) -> bool:
         """Whether the status is 2xx. Says nothing about the records inside."""
