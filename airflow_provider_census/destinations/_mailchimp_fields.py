@@ -1,87 +1,12 @@
-"""
-The fields of a member: what Mailchimp takes, and in which form.
-
-Types of merge fields: Mailchimp docs "Merge fields"; that null and booleans are refused in all of them, and "" clears
-each, was observed by others (github VingtCinq/python-mailchimp#146, grouparoo/grouparoo).
-"""
+"""The fields of a member other than merge fields: what Mailchimp takes, and in which form."""
 
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_census.sync.comparison import is_empty, same
-from airflow_provider_census.sync.conversion import key_text
-
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
-ADDRESS = ("addr1", "addr2", "city", "state", "zip", "country")
-_NEEDED = ("addr1", "city", "state", "zip")
-_SLASHED_DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_NO_LISTS = "is a list or an object; only an address is one"
-
-
-@dataclass(frozen=True, slots=True)
-class MergeField:
-    """
-    A merge field of the audience.
-
-    :param choices: the values a radio or dropdown field takes.
-    """
-
-    tag: str
-    type: str
-    required: bool = False
-    choices: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, body: Mapping[str, Any]) -> MergeField:
-        """Return a field as the API describes it."""
-        choices = (body.get("options") or {}).get("choices") or ()
-        return cls(body["tag"], body["type"], bool(body.get("required")), tuple(choices))
-
-    def value(self, value: Any) -> Any:
-        """
-        Return ``value`` as the field takes it; None clears it.
-
-        :raises ValueError: it cannot be one of this type.
-        """
-        if value is None or value == "":
-            return ""
-        if self.type == "address":
-            return _address(value)
-        if isinstance(value, (dict, list)):
-            raise ValueError(_NO_LISTS)
-        if isinstance(value, bool):
-            if self.type == "text":
-                return str(value).lower()
-            raise ValueError("is a boolean, which Mailchimp takes in no merge field; cast it in the model")
-        match self.type:
-            case "number":
-                return _number(value)
-            case "date":
-                return _date(_text(value))
-            case "birthday":
-                return _birthday(_text(value))
-        text = _text(value)
-        if self.choices and text not in self.choices:
-            raise ValueError(f"is none of the choices of the field: {', '.join(self.choices)}")
-        return text
-
-    def shows(self, held: Any, wanted: Any) -> bool:
-        """Return whether ``held`` is what a member shows to whom ``wanted`` was given; False where that is not sure."""
-        try:
-            value = self.value(wanted)
-        except ValueError:
-            return False
-        if is_empty(value) or is_empty(held) or isinstance(value, dict):
-            return same(value, held)
-        if self.type == "number":
-            return _NUMBER.fullmatch(str(held)) is not None and float(value) == float(held)
-        return str(value) == str(held)
 
 
 def problems(fields: Mapping[str, Any]) -> Iterator[str]:
@@ -100,8 +25,8 @@ def problems(fields: Mapping[str, Any]) -> Iterator[str]:
         if degrees is not None and (isinstance(degrees, bool) or not isinstance(degrees, (int, float))):
             yield f"location.{name} is not a number"
     for name in ("timestamp_signup", "timestamp_opt"):
-        moment = fields.get(name)
-        if moment is not None and (not isinstance(moment, str) or _moment(moment) is None):
+        given = fields.get(name)
+        if given is not None and (not isinstance(given, str) or iso_time(given) is None):
             yield f"{name} is not a time in ISO 8601"
 
 
@@ -134,57 +59,10 @@ def _listed(value: Any) -> list[Any]:
     return value
 
 
-def _address(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"is an address and takes {', '.join(ADDRESS)}")
-    unknown = value.keys() - set(ADDRESS)
-    if unknown:
-        raise ValueError(f"has a part no address has; it takes {', '.join(ADDRESS)}")
-    parts = {name: _text(part).strip() for name, part in value.items() if part is not None}
-    if not any(parts.values()):
-        return ""
-    missing = [name for name in _NEEDED if not parts.get(name)]
-    if missing:
-        raise ValueError(f"is not a complete address: {', '.join(missing)} missing")
-    return parts
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (dict, list, bool)):
-        raise ValueError("has a part that is not text")
-    return key_text(value)
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
-        raise ValueError("is not a number")
-    return value
-
-
-def _date(text: str) -> str:
-    if _SLASHED_DATE.fullmatch(text):
-        return text  # in the order the field has in the audience, which only the API knows
-    moment = _moment(text)
-    if moment is None:
-        raise ValueError("is not a date (YYYY-MM-DD)")
-    return moment.date().isoformat()
-
-
-def _birthday(text: str) -> str:
-    try:
-        # A leap year: the 29th of February is a birthday.
-        moment = dt.datetime.strptime(f"2000/{text}", "%Y/%m/%d") if "/" in text else _moment(text)
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise ValueError("is not a birthday (MM/DD, or a date)")
-    return f"{moment:%m/%d}"
-
-
-def _moment(text: str) -> dt.datetime | None:
+def iso_time(text: str) -> dt.datetime | None:
     """Return a date or time in ISO 8601, in UTC where it has a zone."""
     try:
-        moment = dt.datetime.fromisoformat(text)
+        found = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.astimezone(dt.UTC) if moment.tzinfo else moment
+    return found.astimezone(dt.UTC) if found.tzinfo else found

@@ -17,16 +17,15 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.destinations import _mailchimp_fields as values
 from airflow_provider_census.destinations._mailchimp_answers import look
-from airflow_provider_census.destinations._mailchimp_fields import MergeField
 from airflow_provider_census.destinations._mailchimp_members import Members, missing_tags
+from airflow_provider_census.destinations._mailchimp_merge_fields import PREFIX, MergeFields, listed
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType, among
 from airflow_provider_census.errors import ConfigError
@@ -43,7 +42,6 @@ _AUDIENCE_ID = re.compile(r"[A-Za-z0-9]+")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _MAX_BATCH = 500
 _FLAGS = {"permanent": False, "unarchive": False, "skip_merge_validation": False, "is_syncing": True}
-_MERGE = "merge_fields."
 # What a member shows: of these it has always something, and of those not; status_if_new acts on new ones alone.
 _ALWAYS_HELD = (
     "status",
@@ -91,9 +89,11 @@ class Mailchimp(Destination):
                 "mailchimp member needs options={'audience_id': …}: letters and digits, in Mailchimp under "
                 "Audience → Settings → Audience name and defaults; the connection's Test button lists them"
             )
-        self._members = Members(audience_id, **{name: self.flag(name, default) for name, default in _FLAGS.items()})
-        self._merge_fields: dict[str, MergeField] = {}
-        if self._creates(self.behavior):
+        flags = {name: self.flag(name, default) for name, default in _FLAGS.items()}
+        self._members = Members(audience_id, **flags)
+        creates = self._creates(self.behavior)
+        self._merge_fields = MergeFields(audience_id, creates=creates and not flags["skip_merge_validation"])
+        if creates:
             self.object = replace(self.object, required=(("status", "status_if_new"),))
 
     @staticmethod
@@ -102,7 +102,7 @@ class Mailchimp(Destination):
 
     def home(self, field: str) -> str:
         """Put columns that are no field of a member among the merge fields, whose tags are in capitals."""
-        return field if field in self.object.fields or "." in field else f"{_MERGE}{field.upper()}"
+        return field if field in self.object.fields or "." in field else f"{PREFIX}{field.upper()}"
 
     # --- connection ------------------------------------------------------------------------------------------------
 
@@ -155,40 +155,8 @@ class Mailchimp(Destination):
         return super().scalar(value, path)
 
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
-        """Refuse an audience that is not there, and merge fields it does not have: Mailchimp drops their values."""
-        request = Request(
-            method="GET",
-            path=f"/lists/{self._members.audience_id}/merge-fields",
-            query={"count": "1000"},  # ten without it; an audience has 80 at the most
-        )
-        answer = yield from look(request, "merge_fields")
-        if not answer.ok:
-            raise ConfigError(f"audience {self._members.audience_id!r} cannot be read: {answer.words}")
-        self._merge_fields = {body["tag"]: MergeField.read(body) for body in answer.body["merge_fields"]}
-        mapped = [field.removeprefix(_MERGE).split(".") for field in fields if field.startswith(_MERGE)]
-        for tag, *parts in mapped:
-            self._check_merge_field(tag, parts)
-        self._require({tag for tag, *_ in mapped})
-
-    def _check_merge_field(self, tag: str, parts: Sequence[str]) -> None:
-        if tag not in self._merge_fields:
-            near = difflib.get_close_matches(tag.upper(), self._merge_fields, cutoff=0.5)
-            hint = f"similar: {_listed(near)}" if near else f"it has: {_listed(self._merge_fields)}"
-            raise ConfigError(f"{_MERGE + tag!r} is no merge field of the audience; {hint}")
-        kind = self._merge_fields[tag].type
-        if parts and (kind != "address" or len(parts) > 1 or parts[0] not in values.ADDRESS):
-            takes = f"and has {', '.join(values.ADDRESS)}" if kind == "address" else "and has no parts"
-            raise ConfigError(f"{_MERGE + tag!r} is of the type {kind} {takes}, not {'.'.join(parts)!r}")
-
-    def _require(self, mapped: set[str]) -> None:
-        if not self._creates(self.behavior) or self.options.get("skip_merge_validation"):
-            return
-        missing = [field.tag for field in self._merge_fields.values() if field.required and field.tag not in mapped]
-        if missing:
-            raise ConfigError(
-                f"the audience requires merge fields that the mapping does not fill: {_listed(missing)}; map them, or "
-                "set options={'skip_merge_validation': True}"
-            )
+        """Refuse an audience that is not there, and merge fields it does not have."""
+        yield from self._merge_fields.prepare([f.removeprefix(PREFIX) for f in fields if f.startswith(PREFIX)])
 
     def check(self, operation: Operation) -> str | None:
         """Return what Mailchimp would refuse, or drop without a word."""
@@ -204,11 +172,9 @@ class Mailchimp(Destination):
             return "neither status nor status_if_new has a value: a new member needs one"
         if operation.behavior is _UO and fields.get("status") == "transactional":
             return "status transactional is for new members only"
-        for tag, value in fields.get("merge_fields", {}).items():
-            try:
-                self._merge_fields[tag].value(value)
-            except ValueError as error:
-                return f"{_MERGE}{tag} {error}"
+        problem = self._merge_fields.problem(fields.get("merge_fields", {}))
+        if problem:
+            return problem
         try:
             values.tags(fields.get("tags"))
         except ValueError as error:
@@ -225,7 +191,7 @@ class Mailchimp(Destination):
             if name in body:
                 body[name] = {part: value for part, value in body[name].items() if value is not None}
         if "merge_fields" in body:
-            body["merge_fields"] = {t: self._merge_fields[t].value(v) for t, v in body["merge_fields"].items()}
+            body["merge_fields"] = self._merge_fields.values(body["merge_fields"])
         tags = values.tags(body.pop("tags", None))
         status, status_if_new = body.get("status"), body.pop("status_if_new", None)
         match operation.behavior:
@@ -247,7 +213,7 @@ class Mailchimp(Destination):
         if among(_ALWAYS_HELD, path):
             raise ConfigError(
                 f"mapping of {path!r}: every member has one, so that set='if_empty' would never set it; "
-                f"'status_if_new' is for new members. It can be told of {_listed(_MAYBE_HELD)}"
+                f"'status_if_new' is for new members. It can be told of {listed(_MAYBE_HELD)}"
             )
         super().check_if_empty(path)
 
@@ -261,11 +227,10 @@ class Mailchimp(Destination):
         fields = dict(operation.record.fields)
         merge_fields, tags = fields.pop("merge_fields", {}), values.tags(fields.pop("tags", None))
         fields.pop("status_if_new", None)
-        there = held.get("merge_fields") or {}
         return (
             # Whether a write brings an archived member back, and what it leaves, only the write tells.
             held.get("status") != "archived"
-            and all(self._merge_fields[tag].shows(there.get(tag), value) for tag, value in merge_fields.items())
+            and self._merge_fields.show(held.get("merge_fields") or {}, merge_fields)
             and not missing_tags(tags, held)
             and super().matches(replace(operation, record=replace(operation.record, fields=fields)), held)
         )
@@ -324,7 +289,3 @@ class Mailchimp(Destination):
             case _:
                 exchange = self._members.upsert(emails[0], payloads[0], tags, first.held)
         return [(yield from exchange)]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names)) or "none"
