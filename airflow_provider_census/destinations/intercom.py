@@ -16,11 +16,11 @@ Sources: github intercom/Intercom-OpenAPI (descriptions/2.14) and developers.int
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_census.destinations._intercom_answers import ask, reset_s
+from airflow_provider_census.destinations._intercom_attributes import CUSTOM, attribute_problems, check_attributes
 from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
@@ -37,7 +37,6 @@ from airflow_provider_census.transport.rate import Rate, Throttle
 # than 2.14, the bodies of contacts, companies and events are unchanged.
 _VERSION = "2.14"
 _HOSTS = {"us": "https://api.intercom.io", "eu": "https://api.eu.intercom.io", "au": "https://api.au.intercom.io"}
-_MAX_TEXT = 255  # of a string attribute; whether longer ones are cut or refused is unverified
 _MAX_SPEND = 2**31 - 1
 
 _U, _UO, _C, _D = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE
@@ -113,9 +112,6 @@ class Intercom(Destination):
             permanent=self.flag("permanent"),
             resend=self.on_uncertain == "resend",
         )
-        self._refuse_impossible()
-
-    def _refuse_impossible(self) -> None:
         by = self.identifier.name
         if by == "id" and self.behavior is _C:
             raise ConfigError("Intercom chooses the ids of new contacts; identify them by 'external_id' or 'email'")
@@ -137,7 +133,7 @@ class Intercom(Destination):
         """Put columns that are no field of the object among the custom attributes, or the metadata."""
         if field in self.object.fields or "." in field:
             return field
-        return f"{'metadata' if self.object.name == 'event' else 'custom_attributes'}.{field}"
+        return f"{'metadata' if self.object.name == 'event' else CUSTOM}.{field}"
 
     # --- connection ------------------------------------------------------------------------------------------------
 
@@ -191,22 +187,9 @@ class Intercom(Destination):
         return super().scalar(value, path)
 
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
-        """Refuse custom attributes the workspace does not have: one of them fails every write."""
-        wanted = [field for field in fields if field.startswith("custom_attributes.")]
-        if not wanted:
-            return
-        model = "company" if self.object.name == "company" else "contact"
-        answer = yield from ask(Request(method="GET", path="/data_attributes", query={"model": model}), "data")
-        if not answer.ok:
-            raise ConfigError(f"the data attributes of the workspace cannot be read: {answer.words}")
-        writable = {a["full_name"]: a.get("api_writable", True) for a in answer.body["data"] if not a.get("archived")}
-        for field in wanted:
-            if field not in writable:
-                near = difflib.get_close_matches(field, writable, cutoff=0.5)
-                hint = f"; similar: {', '.join(map(repr, near))}" if near else ""
-                raise ConfigError(f"{field!r} is no {model} data attribute of the workspace; create it there{hint}")
-            if not writable[field]:
-                raise ConfigError(f"{field!r} is a {model} data attribute that cannot be written by the API")
+        """Refuse custom attributes the workspace does not have."""
+        if self.object.name != "event":
+            yield from check_attributes("company" if self.object.name == "company" else "contact", fields)
 
     def check(self, operation: Operation) -> str | None:
         """Return what Intercom could not take, or would drop without a word."""
@@ -222,12 +205,7 @@ class Intercom(Destination):
                 return "monthly_spend is no number; cast it in the model"
             if abs(spend) > _MAX_SPEND:
                 return f"monthly_spend is over {_MAX_SPEND:,}"
-        for name, value in fields.get("custom_attributes", {}).items():
-            if isinstance(value, (list, dict)):
-                return f"custom_attributes.{name} is a list or an object; Intercom takes text, numbers and booleans"
-            if isinstance(value, str) and len(value) > _MAX_TEXT:
-                return f"custom_attributes.{name} has {len(value)} characters; Intercom takes {_MAX_TEXT}"
-        return None
+        return next(attribute_problems(fields.get(CUSTOM, {})), None)
 
     def payload(self, operation: Operation) -> dict[str, Any]:
         """Return the body of the write."""
