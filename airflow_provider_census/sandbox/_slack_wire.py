@@ -1,4 +1,4 @@
-"""What the methods of Slack's Web API are given, and the channels they are about."""
+"""What the methods of Slack's Web API are given."""
 
 from __future__ import annotations
 
@@ -6,37 +6,11 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
 
 from airflow_provider_census.sandbox._slack_message import Failed
-
-
-@dataclass
-class Channel:
-    """A conversation. ``messages`` is everything ever posted to it, replies included, in order."""
-
-    id: str
-    name: str
-    is_private: bool = False
-    is_archived: bool = False
-    is_member: bool = False
-    messages: list[dict[str, Any]] = field(default_factory=list)
-
-    def json(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "name_normalized": self.name,
-            "is_channel": not self.is_private,
-            "is_group": self.is_private,
-            "is_private": self.is_private,
-            "is_archived": self.is_archived,
-            "is_member": self.is_member,
-        }
 
 
 async def arguments(request: Request, *, json_allowed: bool) -> dict[str, Any]:
@@ -89,20 +63,3 @@ def cursor(arguments: Mapping[str, Any]) -> int:
         return int(base64.b64decode(str(given), validate=True).removeprefix(b"next:"))
     except (binascii.Error, ValueError):
         raise Failed("invalid_cursor") from None
-
-
-def bound(arguments: Mapping[str, Any], name: str, default: tuple[float, float]) -> tuple[float, float]:
-    """Return a ``ts`` among the arguments as what it is ordered by."""
-    ts = arguments.get(name)
-    if not ts:
-        return default
-    try:
-        return order(str(ts))
-    except ValueError:
-        raise Failed(f"invalid_ts_{name}") from None
-
-
-def order(ts: str) -> tuple[float, float]:
-    """Return what a ``ts`` is ordered by; as one float it would lose digits."""
-    seconds, _, fraction = ts.partition(".")
-    return int(seconds), int(fraction.ljust(6, "0") or 0)

@@ -8,7 +8,6 @@ archived contacts, external ids of leads. Refusals that neither source shows are
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -18,7 +17,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from airflow_provider_census.sandbox import _intercom_wire as wire
+from airflow_provider_census.sandbox._intercom_companies import CompanyStore
 from airflow_provider_census.sandbox._intercom_contacts import BadQuery, Contact, ContactStore
+from airflow_provider_census.sandbox._intercom_events import EventStore
 from airflow_provider_census.sandbox._intercom_wire import Refusal
 from airflow_provider_census.sandbox.core import SandboxApi, Window
 
@@ -46,16 +47,15 @@ class IntercomSandbox(SandboxApi):
         self.region = "US"
         self.companies_as_list = False
         """GET /companies?company_id= answers one object, as connectors found; the description shows a list."""
-        self._store = ContactStore()
-        self.contacts = self._store.live
-        self.archived = self._store.archived
-        self.purged = self._store.purged
-        self.companies: dict[str, dict[str, Any]] = {}
-        self.events: list[dict[str, Any]] = []
+        self._contact_store = ContactStore()
+        self.contacts = self._contact_store.live
+        self.archived = self._contact_store.archived
+        self.purged = self._contact_store.purged
         self.attributes: list[dict[str, Any]] = []
-        self._company_ids: dict[str, str] = {}
-        self._new_company_id = (f"531ee472cce572a6{n:08x}" for n in itertools.count(1))
-        self._event_keys: set[tuple[str, str, int]] = set()
+        self._company_store = CompanyStore(self.attributes)
+        self.companies = self._company_store.live
+        self._event_store = EventStore(self._contact_store)
+        self.events = self._event_store.kept
         for model in ("contact", "company"):
             self.add_attribute("name", model, custom=False)
             self.add_attribute("plan", model)
@@ -93,19 +93,19 @@ class IntercomSandbox(SandboxApi):
 
     def add_contact(self, **fields: Any) -> str:
         """Put a contact there, unchecked; return its id."""
-        return str(self._store.add(fields)["id"])
+        return str(self._contact_store.add(fields)["id"])
 
     def archive(self, contact_id: str) -> None:
         """Archive a contact, as a person may in Intercom."""
-        self._store.archive(contact_id)
+        self._contact_store.archive(contact_id)
 
     def purge(self, contact_id: str) -> None:
         """Delete a contact for good, as a person may in Intercom."""
-        self._store.purge(contact_id)
+        self._contact_store.purge(contact_id)
 
     def lag_search(self, seconds: float) -> None:
         """Keep contacts made from now on out of search for so long ("Contact Creation Delay")."""
-        self._store.search_lag_s = seconds
+        self._contact_store.search_lag_s = seconds
 
     # --- routes ----------------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class IntercomSandbox(SandboxApi):
 
         @router.post("/events")
         async def event(request: Request) -> Response:
-            self._accept_event(await wire.read(request))
+            self._event_store.accept(await wire.read(request))
             return Response(status_code=202)
 
         @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
@@ -162,7 +162,7 @@ class IntercomSandbox(SandboxApi):
 
         @router.get("/contacts/find_by_external_id/{external_id:path}")
         async def find_by_external_id(external_id: str) -> Response:
-            return JSONResponse(wire.found(self._store.user_with(external_id)))
+            return JSONResponse(wire.found(self._contact_store.user_with(external_id)))
 
         @router.get("/contacts/{contact_id}")
         async def show(contact_id: str) -> Response:
@@ -176,40 +176,37 @@ class IntercomSandbox(SandboxApi):
 
         @router.post("/contacts/{contact_id}/archive")
         async def archive(contact_id: str) -> Response:
-            return _reference(wire.found(self._store.archive(contact_id)), archived=True)
+            return _reference(wire.found(self._contact_store.archive(contact_id)), archived=True)
 
         @router.post("/contacts/{contact_id}/unarchive")
         async def unarchive(contact_id: str) -> Response:
             if contact_id in self.purged:
                 raise Refusal(400, "bad_request", "User has been marked for permanent deletion and is not restorable.")
-            return _reference(wire.found(self._store.unarchive(contact_id)), archived=False)
+            return _reference(wire.found(self._contact_store.unarchive(contact_id)), archived=False)
 
         @router.delete("/contacts/{contact_id}")
         async def delete(contact_id: str) -> Response:
-            return _reference(wire.found(self._store.purge(contact_id)), deleted=True)
+            return _reference(wire.found(self._contact_store.purge(contact_id)), deleted=True)
 
     def _company_routes(self, router: APIRouter) -> None:
         @router.post("/companies")
         async def upsert(request: Request) -> Response:
-            return JSONResponse(self._upsert_company(await wire.read(request)))
+            return JSONResponse(self._company_store.upsert(await wire.read(request)))
 
         @router.get("/companies")
         async def find(company_id: str) -> Response:
-            company = self._company(self._company_ids.get(company_id, ""))
+            company = self._company_store.known_as(company_id)
             if self.companies_as_list:
                 return JSONResponse({"type": "list", "data": [company], "total_count": 1})
             return JSONResponse(company)
 
         @router.put("/companies/{id}")
         async def update(id: str, request: Request) -> Response:
-            company = self._company(id)
-            self._change_company(company, await wire.read(request), wire.COMPANY_UPDATE)
-            return JSONResponse(company)
+            return JSONResponse(self._company_store.update(id, await wire.read(request)))
 
         @router.delete("/companies/{id}")
         async def delete(id: str) -> Response:
-            company = self._company(id)
-            del self.companies[id], self._company_ids[company["company_id"]]
+            self._company_store.delete(id)
             return JSONResponse({"id": id, "object": "company", "deleted": True})
 
     # --- contacts --------------------------------------------------------------------------------------------------
@@ -219,18 +216,18 @@ class IntercomSandbox(SandboxApi):
             # unverified: words
             raise Refusal(400, "parameter_missing", "email, external_id or role must be given")
         fields = {"role": "user"} | self._contact_fields(body)
-        if message := self._store.conflict(fields):
+        if message := self._contact_store.conflict(fields):
             raise Refusal(409, "conflict", message)
-        return self._store.add(fields)
+        return self._contact_store.add(fields)
 
     def _update_contact(self, contact: Contact, body: dict[str, Any]) -> None:
         fields = self._contact_fields(body)
         if (contact["role"], fields.get("role")) == ("user", "lead"):
             raise Refusal(400, "client_error", "Contact with user role can't be converted to a lead")
         given = {k: v for k, v in fields.items() if v is not None}
-        if message := self._store.conflict(contact | given, own_id=contact["id"]):
+        if message := self._contact_store.conflict(contact | given, own_id=contact["id"]):
             raise Refusal(409, "conflict", message)
-        self._store.change(contact, fields)
+        self._contact_store.change(contact, fields)
 
     def _contact_fields(self, body: dict[str, Any]) -> dict[str, Any]:
         wire.check_types(body, wire.CONTACT)
@@ -254,7 +251,7 @@ class IntercomSandbox(SandboxApi):
         if not isinstance(size, int) or not 1 <= size <= 150:
             raise Refusal(400, "parameter_invalid", "per_page must be between 1 and 150")
         try:
-            found = self._store.search(body.get("query"))
+            found = self._contact_store.search(body.get("query"))
         except BadQuery as error:
             raise Refusal(400, "parameter_invalid", str(error)) from None
         start = int(pagination.get("starting_after") or 0)
@@ -263,68 +260,6 @@ class IntercomSandbox(SandboxApi):
         if start + size < len(found):
             pages["next"] = {"page": page + 1, "starting_after": str(start + size)}
         return {"type": "list", "data": found[start : start + size], "total_count": len(found), "pages": pages}
-
-    # --- companies and events --------------------------------------------------------------------------------------
-
-    def _company(self, id: str) -> dict[str, Any]:
-        if id not in self.companies:
-            raise Refusal(404, "company_not_found", "Company Not Found")
-        return self.companies[id]
-
-    def _upsert_company(self, body: dict[str, Any]) -> dict[str, Any]:
-        company_id = body.get("company_id")
-        if not company_id:
-            raise Refusal(400, "parameter_not_found", "company not specified")  # unverified for this route
-        if company_id in self._company_ids:
-            company = self._company(self._company_ids[company_id])
-        else:
-            now = int(time.time())
-            company = {"type": "company", "id": next(self._new_company_id), "created_at": now, "custom_attributes": {}}
-        self._change_company(company, body, wire.COMPANY)
-        self.companies[company["id"]] = company
-        self._company_ids[company_id] = company["id"]
-        return company
-
-    def _change_company(self, company: dict[str, Any], body: dict[str, Any], types: wire.Types) -> None:
-        wire.check_types(body, types)
-        given = body.get("custom_attributes") or {}
-        wire.check_attributes(given, self.attributes, "company")
-        if (body.get("monthly_spend") or 0) > 2**31 - 1:
-            raise Refusal(400, "parameter_invalid", "monthly_spend is too large")  # unverified: words
-        changes = body | {"custom_attributes": company["custom_attributes"] | given, "updated_at": int(time.time())}
-        if "plan" in body:
-            changes["plan"] = {"type": "plan", "id": "1", "name": body["plan"]}
-        if body.get("monthly_spend") is not None:
-            changes["monthly_spend"] = int(body["monthly_spend"])
-        company |= changes
-
-    def _accept_event(self, body: dict[str, Any]) -> None:
-        wire.check_types(body, wire.EVENT)
-        for name in ("event_name", "created_at"):
-            if body.get(name) is None:
-                raise Refusal(400, "parameter_missing", f"{name} is missing")  # unverified: words
-        contact = self._event_contact(body)
-        key = (contact["id"], body["event_name"], body["created_at"])
-        if key not in self._event_keys:
-            self._event_keys.add(key)
-            metadata = dict(itertools.islice((body.get("metadata") or {}).items(), 10))
-            self.events.append(body | {"metadata": metadata})
-
-    def _event_contact(self, body: dict[str, Any]) -> Contact:
-        if body.get("id"):
-            return wire.found(self.contacts.get(body["id"]))
-        if body.get("user_id"):
-            return wire.found(self._store.user_with(body["user_id"]))
-        if not body.get("email"):
-            raise Refusal(400, "parameter_missing", "user_id, email or id is missing")  # unverified: words
-        users = [c for c in self._store.with_email(body["email"]) if c["role"] == "user"]
-        if len(users) > 1:
-            raise Refusal(
-                409,
-                "conflict",
-                "Multiple existing users match this email address - must be more specific using user_id",
-            )
-        return wire.found(users[0] if users else None)
 
 
 def _reference(contact: Contact, **state: bool) -> Response:

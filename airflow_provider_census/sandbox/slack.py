@@ -20,11 +20,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from airflow_provider_census.sandbox import _slack_wire as wire
 from airflow_provider_census.sandbox._api import SandboxApi, Window
+from airflow_provider_census.sandbox._slack_channels import Channel
 from airflow_provider_census.sandbox._slack_message import CUSTOM, FIELDS, Failed, check_message
-from airflow_provider_census.sandbox._slack_wire import Channel
 
 _READS = ("auth.test", "conversations.list", "conversations.info", "conversations.history")
-_SPLIT_AT, _CUT_AT = 4_000, 40_000
 
 
 class Slack(SandboxApi):
@@ -59,7 +58,7 @@ class Slack(SandboxApi):
         self.channels: dict[str, Channel] = {}
         self.webhooks: dict[str, str] = {}
         self._ids = itertools.count(1)
-        self._ts = itertools.count(1)
+        self._ts = (f"{int(time.time())}.{n:06}" for n in itertools.count(1))
         self._posts: dict[str, Window] = {}
         self.webhooks[self.webhook] = self.add_channel("general", is_member=True).id
         self.add_channel("random")
@@ -145,7 +144,7 @@ class Slack(SandboxApi):
         page = [
             channel.json()
             for channel in everything[start : start + limit]
-            if ("private_channel" if channel.is_private else "public_channel") in types
+            if channel.kind in types
             and (channel.is_member or not channel.is_private)
             and not (channel.is_archived and arguments.get("exclude_archived") in (True, "true"))
         ]
@@ -178,15 +177,7 @@ class Slack(SandboxApi):
             raise Failed("not_in_channel")
         limit = wire.limit(arguments, 100, 999)
         start = wire.cursor(arguments)
-        inclusive = arguments.get("inclusive") in (True, "true")
-        oldest = wire.bound(arguments, "oldest", (0, 0))
-        latest = wire.bound(arguments, "latest", (math.inf, 0))
-        messages = [
-            m if arguments.get("include_all_metadata") in (True, "true") else {**m, "metadata": None}
-            for m in reversed(channel.messages)
-            if m.get("thread_ts") in (None, m["ts"]) or m.get("subtype") == "thread_broadcast"
-            if oldest < wire.order(m["ts"]) < latest or (inclusive and wire.order(m["ts"]) in (oldest, latest))
-        ]
+        messages = channel.history(arguments)
         end = start + limit
         return {
             "messages": [{k: v for k, v in m.items() if v is not None} for m in messages[start:end]],
@@ -206,32 +197,7 @@ class Slack(SandboxApi):
         if any(name in arguments for name in CUSTOM):
             self._need("chat:write.customize")
         check_message(arguments)
-        return {"channel": channel.id, **self._store(channel, arguments)}
-
-    def _store(self, channel: Channel, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        thread = arguments.get("thread_ts")
-        if thread is not None and not any(m["ts"] == thread for m in channel.messages):
-            raise Failed("cannot_reply_to_message")
-        text = arguments.get("text") or arguments.get("markdown_text") or ""
-        warning = {"warning": "message_truncated"} if len(text) > _CUT_AT else {}
-        text = text[:_CUT_AT]
-        more = {k: v for k, v in arguments.items() if k not in ("channel", "text") and v is not None}
-        if thread is not None and arguments.get("reply_broadcast") in (True, "true"):
-            more["subtype"] = "thread_broadcast"
-        pieces = [text[i : i + _SPLIT_AT] for i in range(0, len(text), _SPLIT_AT)] or [""]
-        stored = [
-            {
-                "type": "message",
-                "user": "U00000001",
-                "bot_id": "B00000001",
-                "ts": self._next_ts(),
-                **more,
-                "text": piece,
-            }
-            for piece in pieces
-        ]
-        channel.messages += stored
-        return {"ts": stored[0]["ts"], "message": stored[0], **warning}
+        return {"channel": channel.id, **channel.post(arguments, self._ts)}
 
     # --- webhooks --------------------------------------------------------------------------------------------------
 
@@ -251,7 +217,7 @@ class Slack(SandboxApi):
             return PlainTextResponse("invalid_payload", 400)
         try:
             check_message(message)
-            self._store(channel, {k: v for k, v in message.items() if k in FIELDS and k not in CUSTOM})
+            channel.post({k: v for k, v in message.items() if k in FIELDS and k not in CUSTOM}, self._ts)
         except Failed as failed:
             return PlainTextResponse(failed.body["error"], 400)
         return PlainTextResponse("ok")
@@ -300,9 +266,6 @@ class Slack(SandboxApi):
             if not channel.is_private and wanted.removeprefix("#") == channel.name:
                 return channel
         return self._find(arguments)
-
-    def _next_ts(self) -> str:
-        return f"{int(time.time())}.{next(self._ts):06}"
 
 
 def _slow_down(response: Response, wait_s: float) -> Response:
