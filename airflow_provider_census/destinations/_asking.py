@@ -1,5 +1,5 @@
 """
-How often a request that may be repeated is put before its answer is taken as lost.
+How often a request is put before its answer is taken as lost, and how far a listing is followed.
 
 ``read`` turns a response into the answer of an API. It raises Unanswered for what is none: HTML of a proxy, or half of
 an answer.
@@ -29,6 +29,29 @@ def ask(request: Request, read: Read[_Answer]) -> Exchange[_Answer]:
     except Unanswered:
         pass  # nothing is lost: the request may be repeated
     return read((yield request))
+
+
+class Pages:
+    """
+    The way through a listing. A cursor that was followed already would lead in circles.
+
+    :param what: is listed, for messages.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._followed: set[str] = set()
+
+    def follow(self, cursor: str) -> str:
+        """
+        Return ``cursor``, which is to be followed now.
+
+        :raises Unavailable: it was followed before.
+        """
+        if cursor in self._followed:
+            raise Unavailable(f"the pages of {self._what} lead back to one that was read")
+        self._followed.add(cursor)
+        return cursor
 
 
 def look(request: Request, read: Read[_Answer]) -> Exchange[_Answer]:

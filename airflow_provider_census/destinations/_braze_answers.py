@@ -7,8 +7,7 @@ Sources: Braze API docs, pages "Errors" and "API limits"; answers as measured by
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from airflow_provider_census.errors import AuthError
 from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
@@ -27,12 +26,19 @@ OUTCOME = {
 _LONGEST_WINDOW_S = 3600.0  # page "API limits": hourly limits start anew at the full hour
 
 
+class Refusal(TypedDict, total=False):
+    """What Braze says is wrong; its errors are texts, objects, or one of them."""
+
+    message: str | None
+    errors: Any
+
+
 def judge(response: Response) -> verdict.Verdict:
     """Return what a response means; 403 is for the exchange to read: not every permission is needed."""
     match response.status:
         case 403:
             return verdict.Answered()
-        case 404 if not response.json_object().get("errors"):
+        case 404 if not response.told(Refusal).get("errors"):
             return verdict.Misdirected("HTTP 404: no Braze REST API answers here; check the host of the connection")
         case 429:
             return verdict.Retry("HTTP 429 too many requests", _wait_s(response))
@@ -70,31 +76,25 @@ def permit(response: Response, permission: str) -> None:
 
 def words(response: Response) -> str:
     """Return what Braze says is wrong."""
-    body = response.json_object()
-    texts = [str(body.get("message") or f"HTTP {response.status}"), *map(_text, _listed(body))]
+    body = response.told(Refusal)
+    texts = [body.get("message") or f"HTTP {response.status}", *map(_text, _listed(body))]
     return ": ".join(dict.fromkeys(texts))[:500]
 
 
-def content(response: Response) -> dict[str, Any]:
-    """Return the answer; a success that is not JSON is no answer of Braze."""
-    value = response.json() if response.ok else response.json_object()
-    return value if isinstance(value, dict) else {}
-
-
-def refusals(body: Mapping[str, Any], array: str, sent: int) -> tuple[dict[int, str], int]:
+def refusals(body: Refusal, array: str, sent: int) -> tuple[dict[int, str], int]:
     """Return the refused objects, reason by index, and how many errors name none."""
     refused: dict[int, str] = {}
     unplaced = 0
     for error in _listed(body):
         index = error.get("index") if isinstance(error, dict) and error.get("input_array") == array else None
-        if isinstance(index, int) and 0 <= index < sent:
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < sent:
             refused[index] = _text(error)
         else:
             unplaced += 1
     return refused, unplaced
 
 
-def _listed(body: Mapping[str, Any]) -> list[Any]:
+def _listed(body: Refusal) -> list[Any]:
     errors = body.get("errors")
     return errors if isinstance(errors, list) else [errors] if errors else []
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
-from airflow_provider_census.destinations._braze_answers import OUTCOME, Results, content, permit, words
+from airflow_provider_census.destinations._braze_answers import OUTCOME, Refusal, Results, permit, words
 from airflow_provider_census.destinations._braze_values import walk
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import ConfigError
@@ -31,6 +31,19 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,250}")
 _TEXT = 5_000
 _DEPTH = 50
 _REPLACE = "options={'replace': True}"
+
+
+class _Field(TypedDict):
+    name: str
+
+
+class _Catalog(TypedDict):
+    name: str
+    fields: list[_Field]
+
+
+class _Listed(TypedDict):
+    catalogs: list[_Catalog]
 
 
 class Catalogs:
@@ -54,10 +67,8 @@ class Catalogs:
         response = yield Request(method="GET", path="/catalogs", limit="catalogs")
         if not response.ok:
             return
-        self._fields = {
-            catalog["name"]: frozenset(field["name"] for field in catalog["fields"])
-            for catalog in content(response).get("catalogs", ())
-        }
+        listed = response.read(_Listed)["catalogs"]
+        self._fields = {catalog["name"]: frozenset(field["name"] for field in catalog["fields"]) for catalog in listed}
         known = frozenset[str]().union(*self._fields.values())
         fields = set(mapped) - {CATALOG}
         for field in fields - known:
@@ -118,7 +129,7 @@ def write(behavior: Behavior, catalog: str, items: Sequence[Json], *, idempotent
         return [rejected(words(response), 404)] * len(items)
     if not response.ok:
         raise Refused(words(response), status=response.status)
-    accepted = content(response).get("message") == "success"
+    accepted = response.read(Refusal).get("message") == "success"
     return [RowResult(OUTCOME[behavior], status=response.status) if accepted else None] * len(items)
 
 

@@ -8,14 +8,15 @@ missing there is null, false or empty.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from airflow_provider_census.destinations._braze_answers import content, permit, words
+from airflow_provider_census.destinations._asking import look
+from airflow_provider_census.destinations._braze_answers import permit, words
 from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.comparison import is_empty, same, same_moment
 from airflow_provider_census.sync.values import Held
-from airflow_provider_census.transport.message import Exchange, Request
+from airflow_provider_census.transport.message import Exchange, Request, Response
 
 ONE_BY_ONE = {"braze_id": "braze_id", "email": "email_address", "phone": "phone"}
 """Identifiers of which an export takes a single value, and their names there."""
@@ -34,6 +35,22 @@ UNTOLD = (
 """Those that are written and not exported, or otherwise. All others are custom attributes."""
 
 _UNACCOUNTED = "Braze's answer does not account for this user"
+
+
+class _Alias(TypedDict):
+    alias_name: str
+    alias_label: str
+
+
+class _User(TypedDict, total=False):
+    external_id: str | None
+    user_aliases: list[_Alias] | None
+    custom_attributes: dict[str, Any] | None
+
+
+class _Export(TypedDict):
+    users: list[_User]
+    invalid_user_ids: NotRequired[list[Any] | None]
 
 
 def check_if_empty(path: str) -> None:
@@ -58,9 +75,8 @@ def look_up(identifier: str, who: Sequence[Any]) -> Exchange[list[bool | None]]:
     """Return for each user whether there is one, None where the answer does not say."""
     if identifier == "external_id":
         body = yield from _export({"external_ids": who, "fields_to_export": ["external_id"]})
-        known = dict.fromkeys(body.get("invalid_user_ids") or (), False)
-        known |= {user.get("external_id"): True for user in body["users"]}
-        return [known.get(id) for id in who]
+        known, unknown = {user.get("external_id") for user in body["users"]}, body.get("invalid_user_ids") or []
+        return [True if id in known else False if id in unknown else None for id in who]
     if identifier == "user_alias":
         # Whether invalid_user_ids lists aliases too is unverified.
         body = yield from _export({"user_aliases": who, "fields_to_export": ["user_aliases"]})
@@ -73,18 +89,20 @@ def look_up(identifier: str, who: Sequence[Any]) -> Exchange[list[bool | None]]:
     return exists
 
 
-def _export(question: dict[str, Any]) -> Exchange[dict[str, Any]]:
+def _export(question: dict[str, Any]) -> Exchange[_Export]:
     """
     Exchange that asks for profiles.
 
     :raises AuthError: the key lacks the permission.
     """
-    response = yield Request(method="POST", path="/users/export/ids", json=question, limit="users_export")
+    return look(Request(method="POST", path="/users/export/ids", json=question, limit="users_export"), _read)
+
+
+def _read(response: Response) -> _Export:
     permit(response, "users.export.ids")
-    body = content(response)
-    if not response.ok or not isinstance(body.get("users"), list):
+    if not response.ok:
         raise Refused(words(response), status=response.status)
-    return body
+    return response.read(_Export)
 
 
 def fetch(identifier: str, who: Sequence[Any], fields: Sequence[str]) -> Exchange[list[Held | str]]:
@@ -108,18 +126,19 @@ def fetch(identifier: str, who: Sequence[Any], fields: Sequence[str]) -> Exchang
         having = [(alias, user) for user in body["users"] for alias in user.get("user_aliases") or ()]
         return [_one(identifier, [user for alias, user in having if alias == id]) for id in who]
     users = {user.get("external_id"): _attributes(user) for user in body["users"]}
-    unknown = body.get("invalid_user_ids") or ()
+    unknown = body.get("invalid_user_ids") or []
     return [Held(users[id]) if id in users else Held(None) if id in unknown else _UNACCOUNTED for id in who]
 
 
-def _one(identifier: str, users: Sequence[Mapping[str, Any]]) -> Held | str:
+def _one(identifier: str, users: Sequence[_User]) -> Held | str:
     if len(users) > 1:
         return f"{len(users)} users have this {identifier}; which of them is written to only Braze knows"
     return Held(_attributes(users[0]) if users else None)
 
 
-def _attributes(user: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(user.get("custom_attributes") or {}), **{name: user[name] for name in EXPORTED if name in user}}
+def _attributes(user: _User) -> dict[str, Any]:
+    shown: Mapping[str, Any] = user
+    return {**(user.get("custom_attributes") or {}), **{name: shown[name] for name in EXPORTED if name in shown}}
 
 
 def matches(fields: Mapping[str, Any], held: Mapping[str, Any]) -> bool:

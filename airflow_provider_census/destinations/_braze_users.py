@@ -7,10 +7,10 @@ Sources: Braze API docs, pages "Track users" and "Delete users"; answers as meas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
-from airflow_provider_census.destinations._braze_answers import OUTCOME, Results, content, permit, refusals, words
+from airflow_provider_census.destinations._braze_answers import OUTCOME, Refusal, Results, permit, refusals, words
 from airflow_provider_census.destinations._braze_profiles import look_up
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
@@ -32,6 +32,16 @@ _DELETE_BY = {
     "email": "email_addresses",
     "phone": "phone_numbers",
 }
+
+
+class _Tracked(Refusal, total=False):
+    attributes_processed: int | None
+    events_processed: int | None
+    purchases_processed: int | None
+
+
+class _Deleted(TypedDict, total=False):
+    deleted: int | None
 
 
 class Users:
@@ -124,7 +134,7 @@ class Users:
         if not response.ok:
             raise Refused(words(response), status=response.status)
         gone = RowResult(Outcome.DELETED, status=response.status)
-        if content(response).get("deleted") == len(objects):
+        if response.read(_Deleted).get("deleted") == len(objects):
             return [gone] * len(objects)
         # Fewer were queued, and the answer does not say which. Users that are not there settle themselves. A look-up
         # that fails may not end the batch: the deletion went out, and by e-mail or phone it must not go out again.
@@ -142,14 +152,15 @@ def track(array: str, objects: Sequence[Json], behavior: Behavior, *, idempotent
         method="POST", path="/users/track", json=joined(objects, array), idempotent=idempotent, limit="users_track"
     )
     permit(response, "users.track")
-    body = content(response)
+    body = response.read(_Tracked) if response.ok else response.told(_Tracked)
+    counts: Mapping[str, Any] = body
     refused, unplaced = refusals(body, array, len(objects))
     settled = body.get("message") == "success" and not unplaced
     if not response.ok:
         # All objects were bad, or the request was: nothing is applied. Those not named may be good by themselves.
         if len(refused) < len(objects):
             raise Refused(words(response), status=response.status)
-    elif body.get(f"{array}_processed") != len(objects) - len(refused):
+    elif counts.get(f"{array}_processed") != len(objects) - len(refused):
         settled = False
     accepted = RowResult(OUTCOME[behavior], status=response.status) if settled else None
     return [rejected(refused[i], response.status) if i in refused else accepted for i in range(len(objects))]

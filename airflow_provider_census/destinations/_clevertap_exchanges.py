@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from airflow_provider_census.destinations._clevertap_records import WHO
 from airflow_provider_census.destinations.refusal import Refused
@@ -20,7 +20,34 @@ from airflow_provider_census.transport.message import Exchange, Json, Request, R
 Results = list[RowResult | None]
 
 _THEIR_FAULT = 555  # page "Errors": miscellaneous server error, the one code of a record that is worth another try
-_NUMBER = re.compile(r"\s*Skipped record number\s*:\s*(\d+)\s*$")
+_NUMBER = re.compile(r"\s*Skipped record number\s*:\s*(\d{1,9})\s*$")
+
+
+class _Failure(TypedDict, total=False):
+    status: str | None
+    code: int | str | None
+    error: str | None
+
+
+class _Skipped(_Failure, total=False):
+    record: Any
+
+
+class _Whole(_Failure, total=False):
+    processed: int | None
+    unprocessed: list[Any] | None
+
+
+class _Deletion(TypedDict):
+    status: str
+
+
+class Upload(TypedDict):
+    """What became of records."""
+
+    status: str
+    processed: int
+    unprocessed: NotRequired[list[_Skipped] | None]
 
 
 def upload(records: Sequence[Json], outcome: Outcome, *, idempotent: bool) -> Exchange[Results]:
@@ -28,15 +55,16 @@ def upload(records: Sequence[Json], outcome: Outcome, *, idempotent: bool) -> Ex
     response = yield Request(
         method="POST", path="/upload", json=array(records, "d"), idempotent=idempotent, limit="upload"
     )
-    answer = read(response)
-    unprocessed = answer.get("unprocessed")
-    entries = unprocessed if isinstance(unprocessed, list) else []
+    whole = response.told(_Whole)
     # With something processed, a second request could do it twice.
-    if not response.ok or (answer.get("status") == "fail" and not entries and not answer.get("processed")):
+    nothing = whole.get("status") == "fail" and not whole.get("unprocessed") and not whole.get("processed")
+    if not response.ok or nothing:
         raise Refused(words(response), status=response.status)
+    answer = response.read(Upload)
+    entries = answer.get("unprocessed") or []
     refused = _refused(entries, records, response.status)
-    accounted = len(refused) == len(entries) and answer.get("processed") == len(records) - len(refused)
-    told = accounted and answer.get("status") in ("success", "partial")
+    accounted = len(refused) == len(entries) and answer["processed"] == len(records) - len(refused)
+    told = accounted and answer["status"] in ("success", "partial")
     accepted = RowResult(outcome, status=response.status) if told else None
     return [refused.get(at, accepted) for at in range(len(records))]
 
@@ -44,49 +72,42 @@ def upload(records: Sequence[Json], outcome: Outcome, *, idempotent: bool) -> Ex
 def delete(kind: str, ids: Sequence[str]) -> Exchange[Results]:
     """Delete profiles; CleverTap answers for all of them with one word, and does it a little later."""
     response = yield Request(method="POST", path="/delete/profiles.json", json={kind: ids}, limit="delete")
-    body = read(response)
-    if not response.ok or body.get("status") == "fail":
+    if not response.ok or response.told(_Failure).get("status") == "fail":
         raise Refused(words(response), status=response.status)
     gone = RowResult(Outcome.DELETED, status=response.status)
-    return [gone if body.get("status") == "success" else None] * len(ids)
-
-
-def read(response: Response) -> dict[str, Any]:
-    """Return the answer; a success that is not JSON, or empty, is no answer of CleverTap."""
-    value = response.json() if response.ok else response.json_object()
-    return value if isinstance(value, dict) else {}
+    return [gone if response.read(_Deletion)["status"] == "success" else None] * len(ids)
 
 
 def words(response: Response) -> str:
     """Return what CleverTap says is wrong with a request."""
-    body = response.json_object()
-    return _words(body) if body.get("error") else f"HTTP {response.status}"
+    failure = response.told(_Failure)
+    return _words(failure) if failure.get("error") else f"HTTP {response.status}"
 
 
-def _words(failure: Mapping[str, Any]) -> str:
-    code, text = failure.get("code"), _NUMBER.sub("", str(failure.get("error") or failure.get("status")))
+def _words(failure: _Failure) -> str:
+    code, text = failure.get("code"), _NUMBER.sub("", failure.get("error") or failure.get("status") or "no reason")
     return text if code is None else f"{code}: {text}"
 
 
-def _refused(entries: Sequence[Any], records: Sequence[Json], status: int) -> dict[int, RowResult]:
+def _refused(entries: Sequence[_Skipped], records: Sequence[Json], status: int) -> dict[int, RowResult]:
     """Return the refused records by position: fewer than ``entries`` if some cannot be placed."""
     refused: dict[int, RowResult] = {}
     for entry in entries:
-        at = _position(entry, records) if isinstance(entry, dict) else None
+        at = _position(entry, records)
         if at is not None:
             passing = entry.get("code") == _THEIR_FAULT
             refused[at] = RowResult(Outcome.REJECTED, _words(entry), status, passing=passing)
     return refused
 
 
-def _position(entry: Mapping[str, Any], records: Sequence[Json]) -> int | None:
+def _position(entry: _Skipped, records: Sequence[Json]) -> int | None:
     """
     Return which record an entry is about.
 
     The echo of the record is no proof: CleverTap gives some of its values another type. Its user's id helps where the
     number is missing, if no other record has that id.
     """
-    number = _NUMBER.search(str(entry.get("error")))
+    number = _NUMBER.search(entry.get("error") or "")
     if number:
         at = int(number[1]) - 1
         return at if 0 <= at < len(records) else None

@@ -29,7 +29,7 @@ def require_success(success: Success, response: Response, *, errors: Errors | No
     if status not in success.status if success.status else status == 207:
         raise Unanswered(f"HTTP {status} is none of the statuses of options['success']", status=status)
     if success.text:
-        if response.body.decode(errors="replace").strip() != success.text:
+        if response.text != success.text:
             raise Unanswered(f"HTTP {status} without the text of options['success']", status=status)
         return None
     answer = response.json() if response.body else None
@@ -37,6 +37,8 @@ def require_success(success: Success, response: Response, *, errors: Errors | No
         found = _at(answer, success.path)
         if found is None:
             raise Unanswered(f"HTTP {status} with nothing at {success.path}", status=status)
+        if isinstance(found, (dict, list)):
+            raise Unanswered(f"HTTP {status} with a list or an object at {success.path}", status=status)
         if not _same(found, success.value):
             raise Refused(said(response), status=status)
     elif not success.path and not (errors and _at(answer, errors.path)) and _complains(answer):
@@ -74,7 +76,7 @@ def said(response: Response) -> str:
     try:
         words = _words(response.json())
     except Unanswered:
-        text = response.body.decode(errors="replace").strip()
+        text = response.text
         words = "" if text.startswith("<") else text[:200]
     return f"HTTP {response.status} {words}".rstrip()
 

@@ -2,29 +2,132 @@
 
 from __future__ import annotations
 
-import email.utils
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Generic, NotRequired, TypedDict, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import RowResult
+from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
 _CLOCK_SKEW_S = 2
 
 
+class Empty(TypedDict, total=False):
+    """Nothing is promised but 202, which tells it all."""
+
+
+class Thing(TypedDict):
+    """What was written or found; relied on is its id alone."""
+
+    id: str
+
+
+class _Avatar(TypedDict, total=False):
+    image_url: str | None
+
+
+class Contact(Thing):
+    """What is relied on in a contact."""
+
+    role: NotRequired[str | None]
+    email: NotRequired[str | None]
+    external_id: NotRequired[str | None]
+    avatar: NotRequired[_Avatar | None]
+
+
+class _Next(TypedDict):
+    starting_after: str
+
+
+class _Pages(TypedDict, total=False):
+    next: _Next | None
+
+
+class Contacts(TypedDict):
+    """A page of a search."""
+
+    data: list[Contact]
+    pages: NotRequired[_Pages | None]
+
+
+class _Plan(TypedDict, total=False):
+    name: str | None
+
+
+class Company(Thing):
+    """What is relied on in a company."""
+
+    company_id: NotRequired[str | None]
+    plan: NotRequired[_Plan | None]
+
+
+class Kind(TypedDict):
+    """What an answer is."""
+
+    type: str
+
+
+class Companies(Kind):
+    """A page of a list."""
+
+    data: list[Company]
+
+
+class App(TypedDict, total=False):
+    """A workspace."""
+
+    name: str | None
+    region: str | None
+
+
+class Me(Thing):
+    """Whose token it is."""
+
+    app: NotRequired[App | None]
+
+
+class _Attribute(TypedDict):
+    full_name: str
+    api_writable: NotRequired[bool | None]
+    archived: NotRequired[bool | None]
+
+
+class Attributes(TypedDict):
+    """The data attributes of a workspace."""
+
+    data: list[_Attribute]
+
+
+class _Error(TypedDict, total=False):
+    code: str | None
+    message: str | None
+
+
+class _Refusal(TypedDict, total=False):
+    errors: list[_Error]
+
+
+Body = TypeVar("Body")
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of Intercom, or a refusal of whatever stands before it."""
+class Answer(Generic[Body]):
+    """
+    An answer of Intercom, or a refusal of whatever stands before it.
+
+    :param body: empty in a refusal.
+    :param errors: the list in a refusal, None where Intercom gave none.
+    """
 
     status: int
-    body: Mapping[str, Any]
+    body: Body
+    errors: list[_Error] | None = None
 
     @property
     def ok(self) -> bool:
@@ -34,14 +137,14 @@ class Answer:
     @property
     def absent(self) -> bool:
         """Whether Intercom says that there is no such thing; a 404 without its error list says nothing about that."""
-        return self.status == 404 and "errors" in self.body
+        return self.status == 404 and self.errors is not None
 
     @property
     def words(self) -> str:
         """What the error list says."""
-        if "errors" not in self.body:
+        if not self.errors:
             return f"HTTP {self.status}, without a word of Intercom"
-        return "; ".join(str(e.get("message") or e.get("code")) for e in self.body["errors"])
+        return "; ".join(error.get("message") or error.get("code") or "an error without words" for error in self.errors)
 
     def rejected(self) -> RowResult:
         """Return the rejection in Intercom's words."""
@@ -50,38 +153,53 @@ class Answer:
     def refused_look_up(self) -> Refused | Unavailable:
         """Return the error of a look-up without a result: one value may be at fault, if it is Intercom that says so."""
         words = f"the look-up was refused: {self.words}"
-        if "errors" in self.body:
+        if self.errors is not None:
             return Refused(words, status=self.status)
         return Unavailable(words, status=self.status)
 
 
-def read(response: Response, promised: str | None = "id") -> Answer:
+def read(response: Response, promised: type[Body]) -> Answer[Body]:
     """
-    Return the answer in ``response``: an object with the key ``promised`` (None: 202 and no body), or a refusal.
+    Return the answer in ``response``: of the form ``promised``, or a refusal.
 
     :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
     """
     if not response.ok:
-        body = response.json_object()
-        errors = body.get("errors")
-        listed = isinstance(errors, list) and all(isinstance(error, dict) for error in errors)
-        return Answer(response.status, body if listed else {})
-    if promised is None and response.status == 202:
-        return Answer(202, {})
-    body = response.json()
-    if not isinstance(body, dict) or promised not in body:
-        raise Unanswered(f"HTTP {response.status} with JSON that is not Intercom's", status=response.status)
-    return Answer(response.status, body)
+        return Answer(response.status, promised(), response.told(_Refusal).get("errors"))
+    if promised is not Empty:
+        return Answer(response.status, response.read(promised))
+    if response.status != 202:
+        raise Unanswered(f"HTTP {response.status} where Intercom answers 202", status=response.status)
+    return Answer(response.status, promised())
 
 
-def ask(request: Request, promised: str | None = "id") -> Exchange[Answer]:
-    """Exchange of a request that may be repeated; nothing comes of one whose answers are lost."""
+def read_companies(response: Response) -> Answer[list[Company]]:
+    """Return the companies in ``response``: a list, or the one that was asked for."""
+    if not response.ok:
+        return Answer(response.status, [], read(response, Kind).errors)
+    # The description shows a list; connectors read one object from it (github rudderlabs/rudder-transformer).
+    listed = response.read(Kind)["type"] == "list"
+    return Answer(response.status, response.read(Companies)["data"] if listed else [response.read(Company)])
+
+
+def look(request: Request, promised: type[Body]) -> Exchange[Answer[Body]]:
+    """Exchange of a request of which nothing comes if its answers are lost."""
     return asking.look(request, partial(read, promised=promised))
 
 
-def ask_once(request: Request) -> Exchange[tuple[Answer, bool]]:
+def look_for_companies(request: Request) -> Exchange[Answer[list[Company]]]:
+    """The same where companies are asked for."""
+    return asking.look(request, read_companies)
+
+
+def write(request: Request, promised: type[Body]) -> Exchange[Answer[Body]]:
+    """Exchange of a write that may be repeated."""
+    return asking.ask(request, partial(read, promised=promised))
+
+
+def write_once(request: Request) -> Exchange[tuple[Answer[Thing], bool]]:
     """The same of a request that is answered otherwise the second time: a second create conflicts."""
-    return asking.ask_once(request, read, asking.look)
+    return asking.ask_once(request, partial(read, promised=Thing))
 
 
 def contact_path(contact_id: str, action: str = "") -> str:
@@ -95,8 +213,8 @@ def reset_s(response: Response) -> float | None:
     if reset is None:
         return None
     now = time.time()
-    date = email.utils.parsedate_tz(response.headers.get("date", ""))
+    date = verdict.date(response.headers.get("date", ""))
     # Our clock is the finer one as long as it agrees with Intercom's; in windows of ten seconds a second counts.
-    if date and abs(email.utils.mktime_tz(date) - now) > _CLOCK_SKEW_S:
-        now = email.utils.mktime_tz(date)
+    if date is not None and abs(date - now) > _CLOCK_SKEW_S:
+        now = date
     return max(0.0, reset - now)

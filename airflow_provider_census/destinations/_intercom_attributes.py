@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from airflow_provider_census.destinations._intercom_answers import ask
+from airflow_provider_census.destinations._intercom_answers import Attributes, look
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.transport.message import Exchange, Request
 
@@ -26,10 +26,11 @@ def check_attributes(model: str, mapped: Iterable[str]) -> Exchange[None]:
     wanted = [path for path in mapped if path.startswith(f"{CUSTOM}.")]
     if not wanted:
         return
-    answer = yield from ask(Request(method="GET", path="/data_attributes", query={"model": model}), "data")
+    answer = yield from look(Request(method="GET", path="/data_attributes", query={"model": model}), Attributes)
     if not answer.ok:
         raise ConfigError(f"the data attributes of the workspace cannot be read: {answer.words}")
-    writable = {a["full_name"]: a.get("api_writable", True) for a in answer.body["data"] if not a.get("archived")}
+    attributes = [attribute for attribute in answer.body["data"] if not attribute.get("archived")]
+    writable = {attribute["full_name"]: attribute.get("api_writable") is not False for attribute in attributes}
     for path in wanted:
         if path not in writable:
             near = difflib.get_close_matches(path, writable, cutoff=0.5)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once
+from airflow_provider_census.destinations._intercom_answers import (
+    Answer,
+    Body,
+    Company,
+    Thing,
+    look_for_companies,
+    write,
+    write_once,
+)
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
@@ -15,7 +23,7 @@ _ABSENT = RowResult(Outcome.SKIPPED, "no such company")
 def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:
     """Carry out one operation."""
     if operation.behavior is Behavior.UPDATE_OR_CREATE:
-        answer = yield from ask(Request(method="POST", path="/companies", json=payload))
+        answer = yield from write(Request(method="POST", path="/companies", json=payload), Thing)
         return RowResult(Outcome.UPSERTED) if answer.ok else answer.rejected()
     found = operation.found
     if found is None:
@@ -25,11 +33,11 @@ def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowR
         return _ABSENT
     path = f"/companies/{quote(found[0], safe='')}"
     if operation.behavior is Behavior.DELETE:
-        answer, lost = yield from ask_once(Request(method="DELETE", path=path))
+        answer, lost = yield from write_once(Request(method="DELETE", path=path))
         return _result(answer, Outcome.DELETED, again=lost)
     # The company_id never changes, and PUT does not take it.
     changes = {k: v for k, v in payload.items() if k != "company_id"}
-    answer = yield from ask(Request(method="PUT", path=path, json=changes))
+    answer = yield from write(Request(method="PUT", path=path, json=changes), Thing)
     return _result(answer, Outcome.UPDATED)
 
 
@@ -41,18 +49,16 @@ def fetch_company(company_id: str) -> Exchange[Held]:
     return Held({**company, "plan": (company.get("plan") or {}).get("name")}, company["id"])
 
 
-def _look_up(company_id: str) -> Exchange[dict[str, Any] | None]:
-    answer = yield from ask(Request(method="GET", path="/companies", query={"company_id": company_id}), "type")
+def _look_up(company_id: str) -> Exchange[Company | None]:
+    answer = yield from look_for_companies(Request(method="GET", path="/companies", query={"company_id": company_id}))
     if answer.absent:
         return None
     if not answer.ok:
         raise answer.refused_look_up()
-    # The description shows a list; connectors read one object from it (github rudderlabs/rudder-transformer).
-    companies: list[dict[str, Any]] = answer.body["data"] if answer.body["type"] == "list" else [dict(answer.body)]
-    return next((c for c in companies if c.get("company_id") == company_id), None)
+    return next((company for company in answer.body if company.get("company_id") == company_id), None)
 
 
-def _result(answer: Answer, outcome: Outcome, *, again: bool = False) -> RowResult:
+def _result(answer: Answer[Body], outcome: Outcome, *, again: bool = False) -> RowResult:
     if answer.ok or (again and answer.absent):
         return RowResult(outcome)
     return _ABSENT if answer.absent else answer.rejected()

@@ -12,12 +12,23 @@ github grouparoo/grouparoo (plugins/@grouparoo/intercom).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_census.destinations._intercom_answers import Answer, ask, ask_once, contact_path, read
+from airflow_provider_census.destinations import _intercom_answers as answers
+from airflow_provider_census.destinations._asking import Pages
+from airflow_provider_census.destinations._intercom_answers import (
+    Answer,
+    Contact,
+    Thing,
+    contact_path,
+    look,
+    read,
+    write,
+    write_once,
+)
 from airflow_provider_census.destinations.objects import Identifier
 from airflow_provider_census.destinations.refusal import OVERTAKEN, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
@@ -32,8 +43,6 @@ _PAGE = 150
 _OTHER = re.compile(r"\bid=(\w+)")
 _ABSENT = RowResult(Outcome.SKIPPED, "no such contact")
 _NAMED = 5  # ids named in a rejection as ambiguous
-
-Contact = Mapping[str, Any]
 
 
 def shown(contact: Contact) -> dict[str, Any]:
@@ -74,6 +83,8 @@ class Contacts:
         for operation, payload in zip(batch, payloads, strict=True):
             try:
                 result = yield from self._carry_out(operation, payload, found[operation.record.id])
+            except Unanswered as error:
+                result = RowResult(Outcome.UNCERTAIN, str(error), error.status)
             except Unavailable as error:
                 if not results:
                     raise
@@ -100,8 +111,10 @@ class Contacts:
 
     def fetch(self, operations: Sequence[Operation]) -> Exchange[list[Held | str]]:
         """Exchange that returns what is there; as search has it, which is late, where that is all that is compared."""
-        contacts = {} if self.identifier.name == "id" else (yield from self._search([o.record.id for o in operations]))
-        answers: list[Held | str] = []
+        contacts: dict[str, list[Contact]] = {}
+        if self.identifier.name != "id":
+            contacts = yield from self._search([operation.record.id for operation in operations])
+        there: list[Held | str] = []
         for operation in operations:
             found = contacts.get(operation.record.id, [])
             if self.identifier.name == "id" or (operation.if_empty and len(found) == 1):
@@ -109,13 +122,13 @@ class Contacts:
             elif not found and not self.searches:
                 found = yield from self._user(operation.record.id)
             if len(found) > 1:
-                answers.append(self._ambiguous([contact["id"] for contact in found]))
+                there.append(self._ambiguous([contact["id"] for contact in found]))
             else:
-                answers.append(Held(shown(found[0]), found[0]["id"]) if found else Held(None))
-        return answers
+                there.append(Held(shown(found[0]), found[0]["id"]) if found else Held(None))
+        return there
 
     def _by_id(self, value: str) -> Exchange[list[Contact]]:
-        answer = yield from ask(Request(method="GET", path=contact_path(value)))
+        answer = yield from look(Request(method="GET", path=contact_path(value)), Contact)
         return self._only(answer)
 
     def _by_external_id(self, value: str) -> Exchange[list[Contact]]:
@@ -127,9 +140,9 @@ class Contacts:
     def _user(self, external_id: str) -> Exchange[list[Contact]]:
         # Unlike search, not said to be late; it knows users only.
         path = f"/contacts/find_by_external_id/{quote(external_id, safe='')}"
-        return self._only((yield from ask(Request(method="GET", path=path))))
+        return self._only((yield from look(Request(method="GET", path=path), Contact)))
 
-    def _only(self, answer: Answer) -> list[Contact]:
+    def _only(self, answer: Answer[Contact]) -> list[Contact]:
         if answer.absent:
             return []
         if not answer.ok:
@@ -143,9 +156,10 @@ class Contacts:
             query = {"operator": "AND", "value": [of_role, query]}
         found: dict[str, list[Contact]] = {value: [] for value in values}
         pagination: dict[str, Any] = {"per_page": _PAGE}
+        pages = Pages("the search for contacts")
         while True:
             body = {"query": query, "pagination": pagination}
-            answer = yield from ask(Request(method="POST", path="/contacts/search", json=body), "data")
+            answer = yield from look(Request(method="POST", path="/contacts/search", json=body), answers.Contacts)
             if not answer.ok:
                 raise answer.refused_look_up()
             for contact in answer.body["data"]:
@@ -153,10 +167,11 @@ class Contacts:
             following = (answer.body.get("pages") or {}).get("next")
             if not following:
                 return found
-            pagination = {"per_page": _PAGE, "starting_after": following["starting_after"]}
+            pagination = {"per_page": _PAGE, "starting_after": pages.follow(following["starting_after"])}
 
     def _value(self, contact: Contact) -> str:
-        return self.identifier.normalise(contact.get(self.identifier.name) or "")
+        by = contact.get("email") if self.identifier.name == "email" else contact.get("external_id")
+        return self.identifier.normalise((contact["id"] if self.identifier.name == "id" else by) or "")
 
     def _ambiguous(self, ids: Sequence[str]) -> str:
         named = ", ".join(ids[:_NAMED]) + (" …" if len(ids) > _NAMED else "")
@@ -186,7 +201,7 @@ class Contacts:
 
     def _update(self, contact_id: str, payload: dict[str, Any]) -> Exchange[RowResult | None]:
         """Exchange that updates a contact; None if there is none."""
-        answer = yield from ask(Request(method="PUT", path=contact_path(contact_id), json=payload))
+        answer = yield from write(Request(method="PUT", path=contact_path(contact_id), json=payload), Thing)
         if answer.absent:
             return None
         return RowResult(Outcome.UPDATED) if answer.ok else answer.rejected()
@@ -196,7 +211,7 @@ class Contacts:
             request = Request(method="DELETE", path=contact_path(contact_id))
         else:
             request = Request(method="POST", path=contact_path(contact_id, "/archive"))
-        answer, lost = yield from ask_once(request)
+        answer, lost = yield from write_once(request)
         if answer.ok or (lost and answer.absent):
             return RowResult(Outcome.DELETED)
         return _ABSENT if answer.absent else answer.rejected()
@@ -209,14 +224,14 @@ class Contacts:
         request = Request(method="POST", path="/contacts", json=payload)
         lost = False
         if not self.makes_lead(operation):
-            answer, lost = yield from ask_once(request)
+            answer, lost = yield from write_once(request)
         elif self.identifier.name == "external_id":
             # Ignored without an error (recorded), so the next run would not find the lead and create another one.
             return rejected("Intercom chooses the external_id of a new lead itself; identify leads by email")
         elif self.resend:
-            answer = yield from ask(request)
+            answer = yield from write(request, Thing)
         else:
-            answer = read((yield Request(method="POST", path="/contacts", json=payload, idempotent=False)))
+            answer = read((yield replace(request, idempotent=False)), Thing)
         if answer.ok:
             return RowResult(Outcome.CREATED)
         if answer.status != 409:
@@ -226,7 +241,7 @@ class Contacts:
     # --- conflicts -------------------------------------------------------------------------------------------------
 
     def _resolve(
-        self, conflict: Answer, operation: Operation, payload: dict[str, Any], *, lost: bool
+        self, conflict: Answer[Thing], operation: Operation, payload: dict[str, Any], *, lost: bool
     ) -> Exchange[RowResult]:
         """Exchange that finds out who is in the way of a new contact, and writes to it if it is the one meant."""
         other = _OTHER.search(conflict.words)
@@ -239,11 +254,11 @@ class Contacts:
             refusal = yield from self._unarchive(other[1])
             if refusal:
                 return refusal
-        holder = yield from ask(Request(method="GET", path=contact_path(other[1])))
+        holder = yield from look(Request(method="GET", path=contact_path(other[1])), Contact)
         # It may be in the way by another field than the identifier: then it is somebody else, not to be overwritten.
         if not holder.ok or self._value(holder.body) not in ("", operation.record.id):
             if archived:
-                yield from ask(Request(method="POST", path=contact_path(other[1], "/archive")))
+                yield from look(Request(method="POST", path=contact_path(other[1], "/archive")), Thing)
             return conflict.rejected()
         if operation.behavior is Behavior.CREATE_ONLY:
             return RowResult(Outcome.CREATED) if lost else RowResult(Outcome.SKIPPED, "the contact exists")
@@ -263,7 +278,7 @@ class Contacts:
         request = Request(method="POST", path=contact_path(contact_id, "/unarchive"), idempotent=False)
         for last in (False, True):
             try:
-                answer = read((yield request))
+                answer = read((yield request), Thing)
             except Unanswered as error:
                 if not last:
                     continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_census.destinations._intercom_answers import ask
+from airflow_provider_census.destinations._intercom_answers import Empty, write
 from airflow_provider_census.sync.values import Outcome, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
@@ -34,7 +34,7 @@ def check_event(fields: Mapping[str, Any]) -> str | None:
 
 def send_event(payload: Mapping[str, Any]) -> Exchange[RowResult]:
     """Send one event. Intercom ignores it when it has it already, so it may be repeated."""
-    answer = yield from ask(Request(method="POST", path="/events", json=payload), None)
+    answer = yield from write(Request(method="POST", path="/events", json=payload), Empty)
     return RowResult(Outcome.SENT) if answer.ok else answer.rejected()
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, NotRequired, Required, TypedDict, TypeVar
 
 from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.refusal import rejected
@@ -23,12 +22,120 @@ _MEANINGS = {
 }
 
 
+class Empty(TypedDict, total=False):
+    """Nothing is promised but 204, which tells it all."""
+
+
+class Health(TypedDict):
+    """The answer to a ping."""
+
+    health_status: str
+
+
+class Account(TypedDict):
+    """The account behind a key."""
+
+    account_name: str
+
+
+class _Audience(TypedDict):
+    id: str
+    name: str
+
+
+class Audiences(TypedDict):
+    """Those of an account."""
+
+    lists: list[_Audience]
+
+
+class Tag(TypedDict):
+    """A tag of a member."""
+
+    name: str
+
+
+class Member(TypedDict):
+    """What is relied on in a member, of which Mailchimp shows as much as it is asked for."""
+
+    status: str
+    merge_fields: NotRequired[dict[str, Any] | None]
+    tags: NotRequired[list[Tag] | None]
+    tags_count: NotRequired[int | None]
+
+
+class Written(Member):
+    """The answer to a write."""
+
+    email_address: str
+
+
+class RefusedMember(TypedDict, total=False):
+    """An error of one member in a batch."""
+
+    email_address: str | None
+    error: str | None
+    error_code: str | None
+    field: str | None
+    field_message: str | None
+
+
+class Batch(TypedDict, total=False):
+    """What became of many members."""
+
+    new_members: list[Written] | None
+    updated_members: list[Written] | None
+    total_created: int | None
+    total_updated: int | None
+    errors: Required[list[RefusedMember]]
+
+
+class _Choices(TypedDict, total=False):
+    choices: list[str] | None
+
+
+class MergeField(TypedDict):
+    """A merge field as the API describes it."""
+
+    tag: str
+    type: str
+    required: NotRequired[bool | None]
+    options: NotRequired[_Choices | None]
+
+
+class MergeFields(TypedDict):
+    """Those of an audience."""
+
+    merge_fields: list[MergeField]
+
+
+class _FieldError(TypedDict, total=False):
+    field: str | None
+    message: str | None
+
+
+class Problem(TypedDict, total=False):
+    """The document that Mailchimp refuses with."""
+
+    title: str | None
+    detail: str | None
+    errors: list[_FieldError] | None
+
+
+Body = TypeVar("Body")
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of Mailchimp, or a refusal of whatever stands before it."""
+class Answer(Generic[Body]):
+    """
+    An answer of Mailchimp, or a refusal of whatever stands before it.
+
+    :param body: empty in a refusal; ``problem`` is what that says.
+    """
 
     status: int
-    body: Mapping[str, Any]
+    body: Body
+    problem: Problem
 
     @property
     def ok(self) -> bool:
@@ -38,7 +145,7 @@ class Answer:
     @property
     def title(self) -> str:
         """The title of Mailchimp's problem document; empty if the refusal is not Mailchimp's."""
-        return str(self.body.get("title") or "")
+        return self.problem.get("title") or ""
 
     @property
     def absent(self) -> bool:
@@ -50,9 +157,8 @@ class Answer:
         """What the problem document says."""
         if not self.title:
             return f"HTTP {self.status}, without a word of Mailchimp"
-        errors = self.body.get("errors") or ()
-        fields = ", ".join(f"{e.get('field')}: {e.get('message')}" for e in errors if isinstance(e, dict))
-        return explain(": ".join(filter(None, (self.title, str(self.body.get("detail") or ""), fields))))
+        fields = ", ".join(f"{e.get('field')}: {e.get('message')}" for e in self.problem.get("errors") or ())
+        return explain(": ".join(filter(None, (self.title, self.problem.get("detail"), fields))))
 
     def rejected(self) -> RowResult:
         """Return the rejection in Mailchimp's words."""
@@ -65,32 +171,31 @@ def explain(text: str) -> str:
     return f"{text} ({meaning})" if meaning else text
 
 
-def read(response: Response, promised: str | None) -> Answer:
+def read(response: Response, promised: type[Body]) -> Answer[Body]:
     """
-    Return the answer in ``response``: an object with the key ``promised`` (None: 204 and no body), or a refusal.
+    Return the answer in ``response``: of the form ``promised``, or a refusal.
 
     :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
     """
     if not response.ok:
-        return Answer(response.status, response.json_object())
-    if promised is None and response.status == 204:
-        return Answer(204, {})
-    body = response.json()
-    if not isinstance(body, dict) or promised not in body:
-        raise Unanswered(f"HTTP {response.status} with JSON that is not Mailchimp's", status=response.status)
-    return Answer(response.status, body)
+        return Answer(response.status, promised(), response.told(Problem))
+    if promised is not Empty:
+        return Answer(response.status, response.read(promised), {})
+    if response.status != 204:
+        raise Unanswered(f"HTTP {response.status} where Mailchimp answers 204", status=response.status)
+    return Answer(response.status, promised(), {})
 
 
-def ask(request: Request, promised: str | None) -> Exchange[Answer]:
+def ask(request: Request, promised: type[Body]) -> Exchange[Answer[Body]]:
     """Exchange of a request that may be repeated."""
     return asking.ask(request, partial(read, promised=promised))
 
 
-def look(request: Request, promised: str) -> Exchange[Answer]:
+def look(request: Request, promised: type[Body]) -> Exchange[Answer[Body]]:
     """Exchange of a request that only reads."""
     return asking.look(request, partial(read, promised=promised))
 
 
-def ask_once(request: Request, promised: str | None) -> Exchange[tuple[Answer, bool]]:
+def ask_once(request: Request, promised: type[Body]) -> Exchange[tuple[Answer[Body], bool]]:
     """Exchange of a request that is answered otherwise the second time: a second create finds the member."""
     return asking.ask_once(request, partial(read, promised=promised))

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_census.destinations._mailchimp_answers import Answer, ask, ask_once, explain, look
+from airflow_provider_census.destinations import _mailchimp_answers as answers
+from airflow_provider_census.destinations._mailchimp_answers import Answer, Member, ask, ask_once, explain, look
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.sync.values import Held, Outcome, RowResult
@@ -25,7 +26,6 @@ _EXISTS = RowResult(Outcome.SKIPPED, "the member exists")
 _ARCHIVED = RowResult(Outcome.SKIPPED, "archived, and stays so; a status and options={'unarchive': True} bring it back")
 _ALREADY_ARCHIVED = RowResult(Outcome.SKIPPED, "already archived")
 
-Member = Mapping[str, Any]
 Payload = Mapping[str, Any]
 Tags = Sequence[Mapping[str, str]]
 
@@ -63,7 +63,7 @@ class Members:
             f"/lists/{self.audience_id}",
             {"members": list(payloads), "update_existing": update_existing},
         )
-        answer, lost = yield from ask_once(request, "errors")
+        answer, lost = yield from ask_once(request, answers.Batch)
         if not answer.ok:
             if answer.status not in (400, 413):
                 return [answer.rejected()] * len(emails)
@@ -82,14 +82,14 @@ class Members:
             if known == "archived":
                 return _ARCHIVED
             outcome = Outcome.UPDATED if known else Outcome.CREATED
-        answer = yield from ask(self._write("PUT", self.path(email), payload), "email_address")
+        answer = yield from ask(self._write("PUT", self.path(email), payload), answers.Written)
         if answer.ok and not status and answer.body.get("status") == "archived":
             if not self.unarchive:
                 return _ARCHIVED
             status, outcome = payload["status_if_new"], Outcome.UPDATED
             # Not PATCH: that takes all statuses but transactional.
             answer = yield from ask(
-                self._write("PUT", self.path(email), {**payload, "status": status}), "email_address"
+                self._write("PUT", self.path(email), {**payload, "status": status}), answers.Written
             )
         return (yield from self._finish(email, answer, tags, RowResult(outcome), status))
 
@@ -100,7 +100,7 @@ class Members:
             known = yield from self._status(email, held)
             if known in (None, "archived"):
                 return _ARCHIVED if known else _ABSENT
-        answer = yield from ask(self._write("PATCH", self.path(email), payload), "email_address")
+        answer = yield from ask(self._write("PATCH", self.path(email), payload), answers.Written)
         if answer.absent:
             return _ABSENT
         if answer.ok and answer.body.get("status") == "archived":
@@ -110,7 +110,7 @@ class Members:
     def create(self, payload: Payload) -> Exchange[RowResult]:
         """Exchange that makes a member if there is none."""
         request = self._write("POST", f"/lists/{self.audience_id}/members", payload)
-        answer, lost = yield from ask_once(request, "email_address")
+        answer, lost = yield from ask_once(request, answers.Written)
         if answer.ok or (lost and answer.title == "Member Exists"):
             return RowResult(Outcome.CREATED)
         return _EXISTS if answer.title == "Member Exists" else answer.rejected()
@@ -121,7 +121,7 @@ class Members:
             request = Request(method="POST", path=self.path(email, "/actions/delete-permanent"))
         else:
             request = Request(method="DELETE", path=self.path(email))
-        answer, lost = yield from ask_once(request, None)
+        answer, lost = yield from ask_once(request, answers.Empty)
         # 405 is what archiving an archived member is answered (github grouparoo/grouparoo).
         archived = answer.status == 405 and bool(answer.title)
         if answer.ok or (lost and (answer.absent or archived)):
@@ -140,7 +140,7 @@ class Members:
     def fetch(self, email: str, fields: Sequence[str]) -> Exchange[Held]:
         """Exchange that returns what is there; ``status`` must be one of ``fields``."""
         request = Request(method="GET", path=self.path(email), query={"fields": ",".join(fields)})
-        answer = yield from look(request, "status")
+        answer = yield from look(request, Member)
         if answer.absent:
             return Held(None)
         if not answer.ok:
@@ -148,18 +148,18 @@ class Members:
         return Held(answer.body)
 
     def _finish(
-        self, email: str, answer: Answer, tags: Tags, result: RowResult, status: str | None
+        self, email: str, answer: Answer[answers.Written], tags: Tags, result: RowResult, status: str | None
     ) -> Exchange[RowResult]:
         """Exchange that judges the answer to a write and sets the tags, which Mailchimp ignores in updates."""
         if not answer.ok:
             return answer.rejected()
-        kept = _kept(answer.body, status)
+        kept = _kept(answer.body["status"], status)
         if kept:
             return kept
         missing = missing_tags(tags, answer.body)
         if missing:
             body = {"tags": missing, "is_syncing": self.is_syncing}
-            tagged = yield from ask(Request(method="POST", path=self.path(email, "/tags"), json=body), None)
+            tagged = yield from ask(Request(method="POST", path=self.path(email, "/tags"), json=body), answers.Empty)
             if not tagged.ok:
                 return rejected(f"the member was written, the tags were refused: {tagged.words}", tagged.status)
         return result
@@ -169,51 +169,53 @@ class Members:
         return Request(method=method, path=path, json=payload, query=query)
 
 
-def _accounted(answer: Answer, *, lost: bool) -> dict[str, tuple[RowResult, Member]]:
-    """Return what the answer to a batch says, by address in lower case: it has nothing else to tell members apart."""
+def _accounted(answer: Answer[answers.Batch], *, lost: bool) -> dict[str, tuple[RowResult, str]]:
+    """
+    Return what the answer to a batch says, and the status of each member.
+
+    By address in lower case: it has nothing else to tell members apart.
+    """
     body = answer.body
-    found: dict[str, tuple[RowResult, Member]] = {}
-    for name, total, outcome in (
-        ("new_members", "total_created", Outcome.CREATED),
-        ("updated_members", "total_updated", Outcome.UPDATED),
+    found: dict[str, tuple[RowResult, str]] = {}
+    for listed, total, outcome in (
+        (body.get("new_members") or (), body.get("total_created") or 0, Outcome.CREATED),
+        (body.get("updated_members") or (), body.get("total_updated") or 0, Outcome.UPDATED),
     ):
-        listed = body.get(name) or ()
-        if len(listed) > int(body.get(total) or 0):
-            raise Unanswered(f"the answer lists {len(listed)} {name} and counts {body.get(total)}")
-        found |= {_address(member): (RowResult(outcome), member) for member in listed}
-    for error in body["errors"] or ():
-        found[_address(error)] = (_refusal(error, lost=lost), {})
+        if len(listed) > total:
+            raise Unanswered(f"the answer lists {len(listed)} members {outcome} and counts {total}")
+        found |= {_address(member["email_address"]): (RowResult(outcome), member["status"]) for member in listed}
+    for error in body["errors"]:
+        found[_address(error.get("email_address") or "")] = (_refusal(error, lost=lost), "")
     return found
 
 
-def _refusal(error: Mapping[str, Any], *, lost: bool) -> RowResult:
+def _refusal(error: answers.RefusedMember, *, lost: bool) -> RowResult:
     if error.get("error_code") == "ERROR_CONTACT_EXISTS":
         # Where an answer was lost, it is most likely our own.
         return RowResult(Outcome.CREATED) if lost else _EXISTS
     field = f"{error.get('field')}: {error.get('field_message')}" if error.get("field") else ""
-    return rejected(explain(": ".join(filter(None, (str(error.get("error") or ""), field)))) or "refused without words")
+    return rejected(explain(": ".join(filter(None, (error.get("error"), field)))) or "refused without words")
 
 
-def _address(item: Mapping[str, Any]) -> str:
+def _address(shown: str) -> str:
     # Some answers quote the address of an error, escaped (seen by other clients).
-    return str(item.get("email_address") or "").strip(' "\\').lower()
+    return shown.strip(' "\\').lower()
 
 
-def _settled(found: tuple[RowResult, Member] | None, status: str) -> RowResult | None:
+def _settled(found: tuple[RowResult, str] | None, status: str) -> RowResult | None:
     if found is None:
         return None
-    result, member = found
-    return (_kept(member, status) if result.outcome is Outcome.UPDATED else None) or result
+    result, has = found
+    return (_kept(has, status) if result.outcome is Outcome.UPDATED else None) or result
 
 
-def _kept(member: Member, status: str | None) -> RowResult | None:
+def _kept(has: str, status: str | None) -> RowResult | None:
     """
     Return a rejection if a member was asked to have ``status`` and has another.
 
     Pending instead of subscribed is an acceptance: the audience asks for double opt-in, or Mailchimp reviews the
     account (github drewm/mailchimp-api#112).
     """
-    has = member.get("status")
     if status is None or has == status or (status, has) == ("subscribed", "pending"):
         return None
     return rejected(f"Mailchimp kept the status {has!r}; the other fields may have been written")
@@ -224,5 +226,5 @@ def missing_tags(tags: Tags, member: Member) -> list[Mapping[str, str]]:
     shown = member.get("tags") or []
     if member.get("tags_count", 0) != len(shown):
         return list(tags)
-    has = {str(tag["name"]).lower() for tag in shown}
+    has = {tag["name"].lower() for tag in shown}
     return [tag for tag in tags if (tag["status"] == "active") != (tag["name"].lower() in has)]

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_census.destinations import _mailchimp_answers as answers
 from airflow_provider_census.destinations._mailchimp_answers import look
 from airflow_provider_census.destinations._mailchimp_fields import iso_time
 from airflow_provider_census.errors import ConfigError
@@ -45,7 +46,7 @@ class MergeField:
     choices: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> MergeField:
+    def read(cls, body: answers.MergeField) -> MergeField:
         """Return a field as the API describes it."""
         choices = (body.get("options") or {}).get("choices") or ()
         return cls(body["tag"], body["type"], bool(body.get("required")), tuple(choices))
@@ -87,7 +88,7 @@ class MergeField:
         if is_empty(value) or is_empty(held) or isinstance(value, dict):
             return same(value, held)
         if self.type == "number":
-            return _NUMBER.fullmatch(str(held)) is not None and float(value) == float(held)
+            return _NUMBER.fullmatch(str(held)) is not None and float(value) == float(str(held))
         return str(value) == str(held)
 
 
@@ -116,7 +117,7 @@ class MergeFields:
             path=f"/lists/{self._audience_id}/merge-fields",
             query={"count": "1000"},  # ten without it; an audience has 80 at the most
         )
-        answer = yield from look(request, "merge_fields")
+        answer = yield from look(request, answers.MergeFields)
         if not answer.ok:
             raise ConfigError(f"audience {self._audience_id!r} cannot be read: {answer.words}")
         self._fields = {body["tag"]: MergeField.read(body) for body in answer.body["merge_fields"]}

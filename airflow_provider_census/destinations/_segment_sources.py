@@ -8,14 +8,61 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import NotRequired, TypedDict, TypeVar
 
-from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
-from airflow_provider_census.transport.message import Exchange, Request
+from airflow_provider_census.destinations._asking import Pages, look
+from airflow_provider_census.errors import AuthError, ConfigError
+from airflow_provider_census.transport.message import Exchange, Request, Response
 
 AT = "Public API"
 RATE = "public_api"
 _PAGE = "200"
+
+
+class _Named(TypedDict, total=False):
+    name: str | None
+
+
+class _Workspace(TypedDict):
+    workspace: _Named
+
+
+class _Source(TypedDict, total=False):
+    name: str | None
+    slug: str | None
+    enabled: bool | None
+    writeKeys: list[str] | None
+    metadata: _Named | None
+
+
+class _Pagination(TypedDict, total=False):
+    next: str | None
+
+
+class _Sources(TypedDict):
+    sources: list[_Source]
+    pagination: NotRequired[_Pagination | None]
+
+
+class _Me(TypedDict):
+    data: _Workspace
+
+
+class _Page(TypedDict):
+    data: _Sources
+
+
+class _Error(TypedDict, total=False):
+    type: str | None
+    message: str | None
+
+
+class _Refusal(TypedDict, total=False):
+    errors: list[_Error] | None
+
+
+_Answer = TypeVar("_Answer")
 
 
 def fingerprint(write_key: str) -> str:
@@ -31,23 +78,20 @@ def confirm(source: str) -> Exchange[str]:
     :raises AuthError: no source has this key.
     :raises ConfigError: its source is disabled.
     """
-    workspace = (yield from _ask("/")).get("workspace", {}).get("name")
-    hidden, cursor, read = 0, "", {""}
+    workspace = (yield from _ask("/", _Me))["data"]["workspace"].get("name")
+    pages, hidden = Pages(f"GET /sources of the {AT}"), 0
+    query = {"pagination[count]": _PAGE}
     while True:
-        page = yield from _ask(
-            "/sources", {"pagination[count]": _PAGE} | ({"pagination[cursor]": cursor} if cursor else {})
-        )
+        page = (yield from _ask("/sources", _Page, query))["data"]
         for found in page["sources"]:
             keys = found.get("writeKeys") or []
             hidden += not keys
             if source in map(fingerprint, keys):
                 return _described(found, workspace)
-        cursor = (page.get("pagination") or {}).get("next") or ""
+        cursor = (page.get("pagination") or {}).get("next")
         if not cursor:
             break
-        if cursor in read:
-            raise Unanswered(f"{AT}: the pages of GET /sources lead back to one that was read")
-        read.add(cursor)
+        query = query | {"pagination[cursor]": pages.follow(cursor)}
     if hidden:
         # Keys are left out for a token that may not see them; the list is then empty, as if there were none.
         return (
@@ -57,7 +101,7 @@ def confirm(source: str) -> Exchange[str]:
     raise AuthError(f"no source of workspace {workspace!r} has this write key: Segment would drop what is sent with it")
 
 
-def _described(source: Mapping[str, Any], workspace: object) -> str:
+def _described(source: _Source, workspace: object) -> str:
     name = (source.get("metadata") or {}).get("name") or "unknown kind"
     where = f"source {source.get('name') or source.get('slug')!r} ({name}) of workspace {workspace!r}"
     if source.get("enabled") is False:
@@ -65,14 +109,14 @@ def _described(source: Mapping[str, Any], workspace: object) -> str:
     return f"the write key belongs to {where}"
 
 
-def _ask(path: str, query: Mapping[str, str] | None = None) -> Exchange[dict[str, Any]]:
-    response = yield Request(method="GET", path=path, query=query, limit=RATE, at=AT)
-    answer = response.json()
+def _ask(path: str, promised: type[_Answer], query: Mapping[str, str] | None = None) -> Exchange[_Answer]:
+    request = Request(method="GET", path=path, query=query, limit=RATE, at=AT)
+    return look(request, partial(_read, path=path, promised=promised))
+
+
+def _read(response: Response, path: str, promised: type[_Answer]) -> _Answer:
     if not response.ok:
-        errors = answer.get("errors") if isinstance(answer, dict) else None
-        words = "; ".join(str(e.get("message") or e.get("type")) for e in errors or [] if isinstance(e, dict))
+        errors = response.told(_Refusal).get("errors") or []
+        words = "; ".join(error.get("message") or error.get("type") or "an error without words" for error in errors)
         raise ConfigError(f"{AT} GET {path}: HTTP {response.status} {words}".strip())
-    data = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(data, dict) or (path == "/sources" and not isinstance(data.get("sources"), list)):
-        raise Unanswered(f"HTTP {response.status} with JSON that is no answer of Segment's Public API")
-    return data
+    return response.read(promised)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from airflow_provider_census.errors import ConfigError, Unanswered
+from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Response
 
@@ -39,6 +38,27 @@ STOP = {
 }
 
 
+class Answer(TypedDict):
+    """What every method answers."""
+
+    ok: bool
+    error: NotRequired[str | None]
+
+
+class _Error(TypedDict, total=False):
+    ok: bool
+    error: str | None
+    needed: str | None
+
+
+class _Messages(TypedDict, total=False):
+    messages: list[str] | None
+
+
+class _Details(TypedDict, total=False):
+    response_metadata: _Messages | None
+
+
 def judge(response: Response) -> verdict.Verdict:
     """Return what a response means; the code in the body decides where the status says 200."""
     by_status = verdict.judge(response)
@@ -46,16 +66,16 @@ def judge(response: Response) -> verdict.Verdict:
         return by_status
     if response.status in (404, 405):
         return verdict.Misdirected(f"HTTP {response.status}, which the Web API never answers; check the host")
-    answer = response.json_object()
-    code = answer.get("error") if answer.get("ok") is False else None
+    answer = response.told(_Error)
+    code = (answer.get("ok") is False and answer.get("error")) or ""
     if code in _BUSY:
-        return verdict.Retry(str(code), verdict.retry_after(response))
+        return verdict.Retry(code, verdict.retry_after(response))
     if code in _MAYBE_APPLIED:
-        return verdict.Retry(str(code), applied=True)
+        return verdict.Retry(code, applied=True)
     if code in _DENIED:
-        return verdict.Denied(str(code))
+        return verdict.Denied(code)
     if code == "missing_scope":
-        needed = str(answer.get("needed") or "")
+        needed = answer.get("needed") or ""
         # The scopes of the look-ups are missed there: they have other ways.
         if not needed or "chat:" in needed:
             return verdict.Denied(f"the token lacks the scope {needed or '(not told)'}")
@@ -67,16 +87,10 @@ def stop(channel: str, code: str) -> ConfigError:
     return ConfigError(f"channel {channel}: {STOP.get(code, 'Slack refuses')} ({code})")
 
 
-def read(response: Response) -> dict[str, Any]:
-    """
-    Return the answer in ``response``.
-
-    :raises Unanswered: somebody else answered, or only half of it arrived.
-    """
-    answer = response.json()
-    if not isinstance(answer, dict) or not isinstance(answer.get("ok"), bool):
-        raise Unanswered(f"HTTP {response.status} with JSON that is no answer of Slack", status=response.status)
-    return answer
+def refusal(response: Response) -> str | None:
+    """Return the code of the error that Slack answers, None where it answers none."""
+    answer = response.told(_Error)
+    return answer.get("error") if answer.get("ok") is False else None
 
 
 def scopes(response: Response) -> frozenset[str]:
@@ -85,7 +99,8 @@ def scopes(response: Response) -> frozenset[str]:
     return frozenset(scope.strip() for scope in header.split(",") if scope.strip())
 
 
-def reason(answer: Mapping[str, Any]) -> str:
+def reason(response: Response) -> str:
     """Return the error code and, where Slack gives them, the places in the message it is about."""
-    messages = (answer.get("response_metadata") or {}).get("messages") or []
-    return ": ".join([str(answer.get("error") or ""), *(str(m) for m in messages)])[:300]
+    code = response.told(_Error).get("error") or "an error without a code"
+    messages = (response.told(_Details).get("response_metadata") or {}).get("messages") or []
+    return ": ".join([code, *messages])[:300]

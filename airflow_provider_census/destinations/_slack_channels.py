@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from airflow_provider_census.destinations import _slack_answers as answers
+from airflow_provider_census.destinations._asking import Pages
 from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.transport.message import Exchange, Request
 
 # Without groups:read the private channels stay unseen, without channels:read the public ones.
 _SEARCHES = ("public_channel,private_channel", "public_channel", "private_channel")
 
-Found = tuple[dict[str, Any], frozenset[str]]
+
+class Channel(TypedDict):
+    """What is told of a channel; of one that cannot be looked up, only the ID."""
+
+    id: str
+    is_archived: NotRequired[bool | None]
+    is_member: NotRequired[bool | None]
+    is_private: NotRequired[bool | None]
+
+
+class _Listed(Channel):
+    name: str
+    name_normalized: NotRequired[str | None]
+
+
+class _Info(TypedDict):
+    channel: Channel
+
+
+class _Next(TypedDict, total=False):
+    next_cursor: str | None
+
+
+class _Page(TypedDict):
+    channels: list[_Listed]
+    response_metadata: NotRequired[_Next | None]
+
+
+Found = tuple[Channel, frozenset[str]]
 """A channel, and the scopes that the token is granted."""
 
 
@@ -23,12 +52,12 @@ def by_id(channel_id: str) -> Exchange[Found]:
     :raises ConfigError: there is no such channel.
     """
     response = yield Request(method="GET", path="/conversations.info", query={"channel": channel_id}, limit="info")
-    answer, granted = answers.read(response), answers.scopes(response)
+    answer, granted = response.read(answers.Answer), answers.scopes(response)
     if answer.get("error") == "missing_scope":
         return {"id": channel_id}, granted  # the first post will tell
     if not answer["ok"]:
         raise answers.stop(channel_id, str(answer.get("error")))
-    return answer["channel"], granted
+    return response.read(_Info)["channel"], granted
 
 
 def by_name(name: str) -> Exchange[Found]:
@@ -51,22 +80,23 @@ def by_name(name: str) -> Exchange[Found]:
 def _search(name: str, types: str) -> Exchange[Found | None]:
     """Walk through the channels; None if the token may not list these types."""
     seen: list[str] = []
-    cursor = ""
+    pages, cursor = Pages("conversations.list"), ""
     while True:
         # 999 is the most it takes.
-        query = {"types": types, "limit": "999", "cursor": cursor}
+        query = {"types": types, "limit": "999", "cursor": pages.follow(cursor)}
         response = yield Request(method="GET", path="/conversations.list", query=query, limit="list")
-        answer, granted = answers.read(response), answers.scopes(response)
+        answer, granted = response.read(answers.Answer), answers.scopes(response)
         if answer.get("error") == "missing_scope":
             return None
         if not answer["ok"]:
             raise answers.stop(f"#{name}", str(answer.get("error")))
-        for channel in answer["channels"]:
+        page = response.read(_Page)
+        for channel in page["channels"]:
             if name in (channel["name"], channel.get("name_normalized")):
-                return dict(channel), granted
+                return channel, granted
             seen.append(channel["name"])
         # A page may be short or empty and not the last: Slack filters behind paging.
-        cursor = (answer.get("response_metadata") or {}).get("next_cursor") or ""
+        cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
         if not cursor:
             break
     near = ", ".join(f"#{other}" for other in difflib.get_close_matches(name, seen))

@@ -10,13 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from airflow_provider_census.transport.message import Exchange, Request
+from airflow_provider_census.destinations import _slack_answers as answers
+from airflow_provider_census.destinations._asking import Pages, look
+from airflow_provider_census.sync.paths import get
+from airflow_provider_census.transport.message import Exchange, Request, Response
 
 _EVENT = "census_row"
 # The clock of the worker and that of Slack may differ so much.
 _MARGIN_S = 300
+
+
+class _Next(TypedDict, total=False):
+    next_cursor: str | None
+
+
+class _Page(TypedDict):
+    messages: list[dict[str, Any]]
+    response_metadata: NotRequired[_Next | None]
 
 
 def mark(sync_id: str, row_id: str) -> str:
@@ -48,16 +60,21 @@ def read_marks(channel: str, since: int) -> Exchange[set[str] | None]:
         "include_all_metadata": "true",
         "limit": "999",
     }
+    pages = Pages("conversations.history")
     while True:
-        response = yield Request(method="GET", path="/conversations.history", query=query, limit="history")
-        answer = response.json()
-        if not isinstance(answer, dict) or answer.get("ok") is not True:
+        page = yield from look(
+            Request(method="GET", path="/conversations.history", query=query, limit="history"), _read_page
+        )
+        if page is None:
             return None
-        for message in answer["messages"]:
-            said = message.get("metadata") or {}
-            if said.get("event_type") == _EVENT:
-                marks.add(str((said.get("event_payload") or {}).get("row")))
-        cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+        for message in page["messages"]:
+            if get(message, "metadata.event_type") == _EVENT:
+                marks.add(str(get(message, "metadata.event_payload.row")))
+        cursor = (page.get("response_metadata") or {}).get("next_cursor")
         if not cursor:
             return marks
-        query = {**query, "cursor": cursor}
+        query = {**query, "cursor": pages.follow(cursor)}
+
+
+def _read_page(response: Response) -> _Page | None:
+    return response.read(_Page) if response.read(answers.Answer)["ok"] else None

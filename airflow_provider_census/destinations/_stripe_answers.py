@@ -7,10 +7,9 @@ stripe/stripe-python (_http_client.py) for ``Stripe-Should-Retry``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Generic, NotRequired, TypedDict, TypeVar
 
 from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.destinations.refusal import rejected
@@ -25,16 +24,64 @@ _LATER = ("lock_timeout", "idempotency_key_in_use", "rate_limit")
 _WINDOW_S = 1.0  # all limits of Stripe count requests per second
 
 
+class Thing(TypedDict, total=False):
+    """An object of Stripe; what it is stands in it."""
+
+    object: str
+
+
+class Customer(Thing):
+    """What is relied on in a customer; one that is deleted has no more than the id."""
+
+    id: str
+    deleted: NotRequired[bool | None]
+    email: NotRequired[str | None]
+    metadata: NotRequired[dict[str, str] | None]
+
+
+class Customers(Thing):
+    """A page of a list."""
+
+    data: list[Customer]
+    has_more: bool
+
+
+class Found(Thing):
+    """A page of a search."""
+
+    data: list[Customer]
+    next_page: NotRequired[str | None]
+
+
+_NAMES: dict[type, str] = {Customer: "customer", Customers: "list", Found: "search_result"}
+
+
+class _Error(TypedDict, total=False):
+    type: str | None
+    message: str | None
+    param: str | None
+    code: str | None
+
+
+class _Refusal(TypedDict, total=False):
+    error: _Error
+
+
+Body = TypeVar("Body", bound=Thing)
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[Body]):
     """
     An answer that is Stripe's own.
 
+    :param body: empty in a refusal.
     :param replayed: it is the recorded answer to an earlier request with the same idempotency key.
     """
 
     status: int
-    body: Mapping[str, Any]
+    body: Body
+    error: _Error
     request_id: str
     replayed: bool
 
@@ -46,44 +93,46 @@ class Answer:
     @property
     def words(self) -> str:
         """What the error says, and where to look for it: the parameter, and Stripe's log."""
-        error = self.body.get("error", {})
-        where = ", ".join(str(part) for part in (error.get("param"), self.request_id) if part)
-        return f"{error.get('message') or error.get('type')}{f' ({where})' if where else ''}"
+        error = self.error
+        where = ", ".join(part for part in (error.get("param"), self.request_id) if part)
+        said = error.get("message") or error.get("type") or f"HTTP {self.status}"
+        return f"{said}{f' ({where})' if where else ''}"
 
     @property
     def no_customer(self) -> bool:
         """Whether there is no such customer, or no longer. Other objects may be missing, too: a payment method."""
-        return self.status == 404 and self.body["error"].get("param") in (None, "id", "customer")
+        return self.status == 404 and self.error.get("param") in (None, "id", "customer")
 
     def rejected(self) -> RowResult:
         """Return the rejection in Stripe's words."""
         return rejected(self.words, self.status)
 
 
-def read(response: Response, promised: str) -> Answer:
+def read(response: Response, promised: type[Body]) -> Answer[Body]:
     """
-    Return the answer in ``response``: an object of the ``promised`` kind, or an error.
+    Return the answer in ``response``: an object of the ``promised`` form, or an error.
 
     :raises Unanswered: it is neither, so somebody else answered, or only half of it arrived.
     :raises Unavailable: it is a refusal, and not in Stripe's words: nothing was done, nothing comes of repeating it.
     """
-    if response.ok:
-        body = response.json()
-        if not isinstance(body, dict) or body.get("object") != promised:
-            raise Unanswered(f"HTTP {response.status} with JSON that is not Stripe's", status=response.status)
-    else:
-        body = response.json_object()
-        if not isinstance(body.get("error"), dict):
+    id, replayed = response.headers.get("request-id", ""), is_replayed(response)
+    if not response.ok:
+        error = response.told(_Refusal).get("error")
+        if error is None:
             raise Unavailable(f"HTTP {response.status}, and not in Stripe's words", status=response.status)
-    return Answer(response.status, body, response.headers.get("request-id", ""), is_replayed(response))
+        return Answer(response.status, promised(), error, id, replayed)
+    body = response.read(promised)
+    if body.get("object") != _NAMES[promised]:
+        raise Unanswered(f"HTTP {response.status} with another object than asked for", status=response.status)
+    return Answer(response.status, body, {}, id, replayed)
 
 
-def ask(request: Request, promised: str = "customer") -> Exchange[Answer]:
-    """Exchange of a request that may be repeated."""
-    return asking.ask(request, partial(read, promised=promised))
+def ask(request: Request) -> Exchange[Answer[Customer]]:
+    """Exchange of a request that writes a customer, and may be repeated."""
+    return asking.ask(request, partial(read, promised=Customer))
 
 
-def look(request: Request, promised: str) -> Exchange[Answer]:
+def look(request: Request, promised: type[Body]) -> Exchange[Answer[Body]]:
     """Exchange of a request that changes nothing."""
     return asking.look(request, partial(read, promised=promised))
 
@@ -102,8 +151,7 @@ def judge(response: Response) -> verdict.Verdict:
     by_status = verdict.judge(response)
     if response.ok or isinstance(by_status, (verdict.Denied, verdict.Misdirected)):
         return by_status
-    error = response.json_object().get("error")
-    code = error.get("code") if isinstance(error, dict) else None
+    code = response.told(_Refusal).get("error", {}).get("code")
     status = response.status
     if status == 429 and code != "lock_timeout":
         return _slow_down(response)

@@ -28,10 +28,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_census.destinations._stripe_answers import Answer, ask, look
+from airflow_provider_census.destinations import _stripe_answers as answers
+from airflow_provider_census.destinations._asking import Pages
+from airflow_provider_census.destinations._stripe_answers import Answer, Body, Customer, ask, look
 from airflow_provider_census.destinations.refusal import OVERTAKEN, Refused, rejected
 from airflow_provider_census.errors import CensusError, Unanswered, Unavailable
 from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
@@ -47,8 +48,6 @@ _OVERLAP_S = 60  # of listings, for clocks that differ and requests under way
 _MAX_REMEMBERED = 200_000  # what can be created in two hours at the published rate
 _REFUSED = range(400, 429)  # one request, by whomever; the next one may fare better
 _ABSENT = RowResult(Outcome.SKIPPED, "no such customer")
-
-Customer = Mapping[str, Any]
 
 
 class Customers:
@@ -137,41 +136,45 @@ class Customers:
     def _with_email(self, email: str) -> Exchange[Sequence[Customer]]:
         query = {"email": email, "limit": str(_NAMED)}
         request = Request(method="GET", path="/customers", query=query, limit=self._rate("list"))
-        answer = yield from look(request, "list")
+        answer = yield from look(request, answers.Customers)
         _refuse(answer)
-        customers: Sequence[Customer] = answer.body["data"]
-        return customers
+        return answer.body["data"]
 
     def _search(self, values: Sequence[str]) -> Exchange[Mapping[str, Iterable[str]]]:
         clauses = (f"metadata[{_quoted(self._metadata_key)}]:{_quoted(value)}" for value in values)
         query = {"query": " OR ".join(clauses), "limit": _PAGE}
         found: dict[str, set[str]] = {value: set() for value in values}
+        pages = Pages("the search for customers")
         while True:
             request = Request(method="GET", path="/customers/search", query=query, limit=self._rate("search"))
-            answer = yield from look(request, "search_result")
+            answer = yield from look(request, answers.Found)
             _refuse(answer)
             for customer in answer.body["data"]:
                 # Compared once more: search matches some fields without regard to case.
                 found.get(self._value(customer) or "", set()).add(customer["id"])
-            if not answer.body.get("next_page"):
+            following = answer.body.get("next_page")
+            if not following:
                 break
-            query = query | {"page": answer.body["next_page"]}
+            query = query | {"page": pages.follow(following)}
         return {value: ids | self._known(value) for value, ids in found.items()}
 
     def _list(self, since: float) -> Exchange[None]:
         """Exchange that takes note of all customers created since then."""
         query = {"created[gte]": str(int(since)), "limit": _PAGE}
+        pages = Pages("the list of customers")
         while True:
             request = Request(method="GET", path="/customers", query=query, limit=self._rate("list"))
-            answer = yield from look(request, "list")
+            answer = yield from look(request, answers.Customers)
             if not answer.ok:
                 raise Unavailable(f"customers cannot be listed: {answer.words}", status=answer.status)
             page = answer.body["data"]
             for customer in page:
                 self._remember(self._value(customer), customer["id"])
-            if not answer.body.get("has_more"):
+            if not answer.body["has_more"]:
                 return
-            query = query | {"starting_after": page[-1]["id"]}
+            if not page:
+                raise Unavailable("the list of customers has more, Stripe says, and nothing to go on from")
+            query = query | {"starting_after": pages.follow(page[-1]["id"])}
 
     def _catch_up(self, value: str) -> Exchange[set[str]]:
         """Exchange that looks for a customer search did not show among those created since the last listing."""
@@ -197,16 +200,16 @@ class Customers:
             if len(self._recent) > _MAX_REMEMBERED:
                 del self._recent[next(iter(self._recent))]
 
-    def _value(self, customer: Mapping[str, Any]) -> str | None:
+    def _value(self, customer: Customer) -> str | None:
         """Return the value of the identifier."""
         if not self.searches:
-            return customer.get(self._by)
+            return customer.get("email")
         return (customer.get("metadata") or {}).get(self._metadata_key)
 
     def _get(self, customer_id: str) -> Exchange[Customer | None]:
         """Exchange that returns a customer, None if it is not there or deleted."""
         request = Request(method="GET", path=_path(customer_id), limit=self._rate("get"))
-        answer = yield from look(request, "customer")
+        answer = yield from look(request, Customer)
         if not answer.ok and not answer.no_customer:
             raise Unavailable(f"GET {_path(customer_id)}: {answer.words}", status=answer.status)
         return answer.body if answer.ok and not answer.body.get("deleted") else None
@@ -292,7 +295,7 @@ class Customers:
         return f"census-{hashlib.blake2b(content.encode(), digest_size=20).hexdigest()}"
 
 
-def _refuse(answer: Answer) -> None:
+def _refuse(answer: Answer[Body]) -> None:
     """Raise what a refused look-up means: nothing was written, and it may be one value that is at fault."""
     if not answer.ok:
         raise Refused(f"the look-up was refused: {answer.words}", status=answer.status)

@@ -166,7 +166,7 @@ class CleverTap(Destination):
         response = yield Request(
             method="POST", path="/upload", query={"dryRun": "1"}, json={"d": [event]}, limit="upload"
         )
-        if response.ok and "processed" in exchanges.read(response):
+        if response.ok and response.read(exchanges.Upload):
             return "CleverTap accepts uploads with this passcode; the event that tried it was not kept"
         raise ConfigError(f"{exchanges.words(response)}: no answer to an upload; check the host and the region")
 

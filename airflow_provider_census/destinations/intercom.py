@@ -19,7 +19,8 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from airflow_provider_census.destinations._intercom_answers import ask, reset_s
+from airflow_provider_census.destinations import _intercom_answers as answers
+from airflow_provider_census.destinations._intercom_answers import look, reset_s
 from airflow_provider_census.destinations._intercom_attributes import CUSTOM, attribute_problems, check_attributes
 from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
@@ -155,9 +156,11 @@ class Intercom(Destination):
     @classmethod
     def test(cls) -> Exchange[str]:
         """Name the workspace and its region."""
-        answer = yield from ask(Request(method="GET", path="/me"))
-        app = answer.body.get("app") or {}
-        region = str(app.get("region") or "unknown")
+        answer = yield from look(Request(method="GET", path="/me"), answers.Me)
+        if not answer.ok:
+            raise ConfigError(f"GET /me: {answer.words}")
+        app: answers.App = answer.body.get("app") or {}
+        region = app.get("region") or "unknown"
         found = f"workspace {app.get('name')!r}, region {region}"
         if cls.region and region.lower() != cls.region:
             return f"{found}; the connection says {cls.region.upper()}: set its extra 'region' to {region.lower()!r}"

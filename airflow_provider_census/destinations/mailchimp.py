@@ -20,10 +20,11 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+from airflow_provider_census.destinations import _mailchimp_answers as answers
 from airflow_provider_census.destinations import _mailchimp_fields as values
-from airflow_provider_census.destinations._mailchimp_answers import look
+from airflow_provider_census.destinations._mailchimp_answers import Body, Member, look
 from airflow_provider_census.destinations._mailchimp_members import Members, missing_tags
 from airflow_provider_census.destinations._mailchimp_merge_fields import PREFIX, MergeFields, listed
 from airflow_provider_census.destinations.base import Destination
@@ -126,17 +127,11 @@ class Mailchimp(Destination):
     @classmethod
     def test(cls) -> Exchange[str]:
         """Name the account and its audiences, whose ids a sync needs."""
-        paths = {"/ping": "health_status", "/": "account_name", "/lists": "lists"}
-        found: dict[str, Any] = {}
-        for path, promised in paths.items():
-            # Ten without it; no other of these paths counts.
-            query = {"count": "1000"} if path == "/lists" else None
-            answer = yield from look(Request(method="GET", path=path, query=query), promised)
-            if not answer.ok:
-                raise ConfigError(f"GET {path}: {answer.words}")
-            found |= answer.body
-        audiences = ", ".join(f"{a.get('name')!r} ({a.get('id')})" for a in found["lists"]) or "none"
-        return f"account {found['account_name']!r}, audiences: {audiences}"
+        yield from _get("/ping", answers.Health)
+        account = yield from _get("/", answers.Account)
+        found = yield from _get("/lists", answers.Audiences, count="1000")  # ten without it
+        audiences = ", ".join(f"{audience['name']!r} ({audience['id']})" for audience in found["lists"]) or "none"
+        return f"account {account['account_name']!r}, audiences: {audiences}"
 
     @classmethod
     def judge(cls, response: Response) -> verdict.Verdict:
@@ -231,7 +226,7 @@ class Mailchimp(Destination):
             # Whether a write brings an archived member back, and what it leaves, only the write tells.
             held.get("status") != "archived"
             and self._merge_fields.show(held.get("merge_fields") or {}, merge_fields)
-            and not missing_tags(tags, held)
+            and not missing_tags(tags, cast(Member, held))
             and super().matches(replace(operation, record=replace(operation.record, fields=fields)), held)
         )
 
@@ -289,3 +284,10 @@ class Mailchimp(Destination):
             case _:
                 exchange = self._members.upsert(emails[0], payloads[0], tags, first.held)
         return [(yield from exchange)]
+
+
+def _get(path: str, promised: type[Body], **query: str) -> Exchange[Body]:
+    answer = yield from look(Request(method="GET", path=path, query=query), promised)
+    if not answer.ok:
+        raise ConfigError(f"GET {path}: {answer.words}")
+    return answer.body

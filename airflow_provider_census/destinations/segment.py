@@ -23,7 +23,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from airflow_provider_census.destinations import _segment_calls as calls
 from airflow_provider_census.destinations import _segment_sources as sources
@@ -49,6 +49,14 @@ _MAX_BYTES = 475_000
 
 _COMMON = ("timestamp", "context", "context.*", "integrations", "integrations.*")
 _snake_case = SyncAll(normalize="snake_case").field
+
+
+class _Accepted(TypedDict):
+    success: bool
+
+
+class _Refusal(TypedDict, total=False):
+    message: str | None
 
 
 class Segment(Destination):
@@ -160,8 +168,7 @@ class Segment(Destination):
         """Return what a response means: after 429 ``X-RateLimit-Reset`` has the seconds too."""
         judged = verdict.judge(response)
         if isinstance(judged, verdict.Retry) and judged.after_s is None and response.status == 429:
-            reset = response.headers.get("x-ratelimit-reset", "")
-            return verdict.Retry(judged.reason, float(reset) if reset.isdecimal() else None)
+            return verdict.Retry(judged.reason, response.number("x-ratelimit-reset"))
         if response.status in (404, 405):
             return verdict.Misdirected(f"HTTP {response.status}: Segment does not answer there; check the host")
         return judged
@@ -234,13 +241,11 @@ def _token(credentials: Credentials) -> str:
 
 
 def _require_success(response: Response) -> None:
-    answer = response.json()
-    if not isinstance(answer, dict) or answer.get("success") is not True:
+    if response.read(_Accepted)["success"] is not True:
         raise Unanswered(f"HTTP {response.status} without the success that Segment tells", status=response.status)
 
 
 def _words(response: Response) -> str:
     """Return what Segment says of a refusal: JSON, or bare text."""
-    answer = response.json_object()
-    words = str(answer.get("message") or "") or response.body.decode(errors="replace").strip()
+    words = response.told(_Refusal).get("message") or response.text
     return "" if words.startswith("<") else words

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NotRequired
 from urllib.parse import urlsplit
 
 from airflow_provider_census.destinations import _slack_answers as answers
 from airflow_provider_census.destinations import _slack_channels as channels
 from airflow_provider_census.destinations import _slack_marks as marks
 from airflow_provider_census.destinations import _slack_message as content
+from airflow_provider_census.destinations._asking import look
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.destinations.refusal import rejected
@@ -46,6 +47,11 @@ _WANTED = {
     "find and join channels by itself": ("channels:read", "groups:read", "channels:join"),
     "look for messages that got no answer": ("channels:history", "groups:history"),
 }
+
+
+class _Identity(answers.Answer):
+    team: NotRequired[str | None]
+    user: NotRequired[str | None]
 
 
 class Slack(Destination):
@@ -117,9 +123,9 @@ class Slack(Destination):
     def test(cls) -> Exchange[str]:
         """Ask who the token is and what it may do."""
         response = yield Request(method="POST", path="/auth.test")
-        answer = answers.read(response)
+        answer = response.read(_Identity)
         if not answer["ok"]:
-            raise ConfigError(f"auth.test: {answers.reason(answer)}")
+            raise ConfigError(f"auth.test: {answers.reason(response)}")
         who = f"Connected to {answer.get('team')} as {answer.get('user')}"
         header = response.headers.get("x-oauth-scopes")
         if header is None:
@@ -163,10 +169,10 @@ class Slack(Destination):
         """Post one message, joining the channel first where that turns out to be needed."""
         (operation,) = batch
         response = yield self._post(operation)
-        if self.finds and response.json_object().get("error") == answers.NO_METADATA:
+        if self.finds and answers.refusal(response) == answers.NO_METADATA:
             self.finds = False
             response = yield self._post(operation)
-        if self._may_join and response.json_object().get("error") == "not_in_channel":
+        if self._may_join and answers.refusal(response) == "not_in_channel":
             # Not before: a bot with chat:write.public need not join, and a dry run must not.
             self._may_join = False
             yield from self._join()
@@ -194,25 +200,24 @@ class Slack(Destination):
         return marks.mark(self.sync_id, operation.record.id)
 
     def _join(self) -> Exchange[None]:
-        response = yield Request(
-            method="POST", path="/conversations.join", json={"channel": self.channel}, limit="join"
-        )
-        answer = answers.read(response)
-        if not answer["ok"]:
+        join = Request(method="POST", path="/conversations.join", json={"channel": self.channel}, limit="join")
+        reason = yield from look(join, lambda r: None if r.read(answers.Answer)["ok"] else answers.reason(r))
+        if reason is not None:
             raise ConfigError(
-                f"the bot is not in {self.object_name} and cannot join it ({answers.reason(answer)}); "
+                f"the bot is not in {self.object_name} and cannot join it ({reason}); "
                 f"{answers.INVITE}, or grant the scope channels:join"
             )
 
     def _result(self, response: Response) -> RowResult:
         if not response.ok:
-            return rejected(f"HTTP {response.status} {answers.reason(response.json_object())}".strip(), response.status)
-        answer = answers.read(response)
+            return rejected(f"HTTP {response.status} {answers.reason(response)}", response.status)
+        answer = response.read(answers.Answer)
         if answer["ok"]:
             return RowResult(Outcome.SENT, status=response.status)
-        if answer.get("error") in answers.STOP:
-            raise answers.stop(self.object_name, answer["error"])
-        return rejected(answers.reason(answer), response.status)
+        code = answer.get("error")
+        if code in answers.STOP:
+            raise answers.stop(self.object_name, code)
+        return rejected(answers.reason(response), response.status)
 
     @classmethod
     def judge(cls, response: Response) -> verdict.Verdict:
@@ -264,7 +269,7 @@ class SlackWebhook(Slack):
             idempotent=self.resendable(operation),
             limit="post",
         )
-        words = response.body.decode(errors="replace").strip()
+        words = response.text
         if not response.ok:
             return [rejected(words[:200] if words and words[0] != "<" else f"HTTP {response.status}", response.status)]
         if words != "ok":
@@ -274,7 +279,7 @@ class SlackWebhook(Slack):
     @classmethod
     def judge(cls, response: Response) -> verdict.Verdict:
         """Return what a response means: the status does not tell a bad message from a dead webhook, the text does."""
-        words = response.body.decode(errors="replace").strip()
+        words = response.text
         if words in ("no_service", "no_service_id", "no_active_hooks", "no_team", "invalid_token"):
             return verdict.Denied(f"the webhook is gone ({words}); make a new one")
         if words in ("channel_not_found", "channel_is_archived"):

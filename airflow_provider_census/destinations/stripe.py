@@ -134,7 +134,7 @@ class Stripe(Destination):
     def test(cls) -> Exchange[str]:
         """Read one customer: no other permission is needed for a sync but to write them, which cannot be tried out."""
         request = Request(method="GET", path="/customers", query={"limit": "1"}, limit=cls._rate("list"))
-        answer = yield from answers.look(request, "list")
+        answer = yield from answers.look(request, answers.Customers)
         if not answer.ok:
             raise ConfigError(f"customers cannot be listed: {answer.words}")
         return f"Connected in {cls.mode} mode; customers can be read. Whether they can be written the first one shows"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from airflow_provider_census.destinations.base import Destination
@@ -28,6 +28,10 @@ from airflow_provider_census.transport.message import Endpoint, Exchange, Reques
 from airflow_provider_census.transport.rate import Rate
 
 _HOOK = re.compile(r"/hooks/catch(/[\w-]+)+/?", re.ASCII)
+
+
+class _Caught(TypedDict, total=False):
+    status: str
 
 
 class Zapier(Destination):
@@ -81,10 +85,10 @@ class Zapier(Destination):
             method="POST", path="", json=self.encoded(operation), idempotent=self.resendable(operation)
         )
         if not response.ok:
-            words = response.body.decode(errors="replace").strip()
+            words = response.text
             return [rejected(f"HTTP {response.status} {'' if words.startswith('<') else words}", response.status)]
         # In silent mode the answer has no body.
-        if response.body and response.json_object().get("status") != "success":
+        if response.body and response.told(_Caught).get("status") != "success":
             raise Unanswered(f"HTTP {response.status} without the 'success' of a hook", status=response.status)
         return [RowResult(Outcome.SENT, status=response.status)]
 

@@ -262,5 +262,5 @@ class Client:
 
     def _words(self, response: Response) -> str:
         """Return the API's own words about a refusal, redacted: some echo the key they refuse."""
-        text = self.endpoint.redact(response.body.decode(errors="replace")).strip()
+        text = self.endpoint.redact(response.text)
         return f" ({text[:_LOUD]})" if text and not text.startswith("<") else ""

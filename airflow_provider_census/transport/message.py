@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -10,11 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from airflow_provider_census.errors import Unanswered
+from airflow_provider_census.transport.reading import check, decode
 
 T = TypeVar("T")
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _FAST = msgspec.json.Encoder()
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class Json(str):
@@ -72,11 +76,15 @@ class Endpoint:
     name: str = "the connection"
 
     def redact(self, text: str) -> str:
-        """Return ``text`` with every secret of the connection replaced; APIs echo keys in their errors."""
+        """
+        Return ``text`` with every secret of the connection replaced; APIs echo keys in their errors.
+
+        What databases and logs do not take is replaced too: some answer with bytes that are no text.
+        """
         for secret in self.secrets:
             if secret:
                 text = text.replace(secret, "***")
-        return text
+        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +119,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP answer, its body read. Header names are lower case."""
+    """
+    One HTTP answer, its body read. Header names are lower case.
+
+    :param cut: the body goes on behind what was read of it.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    cut: bool = False
 
     def json(self) -> Any:
         """
@@ -124,28 +137,50 @@ class Response:
         :raises Unanswered: the body is not JSON (HTML of a proxy, a truncated answer, nothing at all): whatever the
             status says, this is not the answer of the API.
         """
+        if self.cut:
+            raise Unanswered(f"HTTP {self.status} with more than {len(self.body):,} bytes", status=self.status)
         try:
-            return json.loads(self.body)
+            return decode(self.body)
         except ValueError:
             kind = self.headers.get("content-type", "no content type")
             raise Unanswered(
                 f"HTTP {self.status} with {len(self.body)} bytes of {kind} where JSON was promised", status=self.status
             ) from None
 
-    def json_object(self) -> dict[str, Any]:
-        """Return the body if it is a JSON object, else an empty one: for reading details of an error."""
+    def read(self, form: type[T]) -> T:
+        """
+        Return the decoded body: what ``form``, a ``TypedDict``, names is there and of its type.
+
+        :raises Unanswered: it is not, so that this is not the answer of the API either.
+        """
+        value: T = self.json()
         try:
-            value = self.json()
+            check(value, form)
+        except ValueError as error:
+            raise Unanswered(
+                f"HTTP {self.status} with JSON that is not the API's: {error}", status=self.status
+            ) from None
+        return value
+
+    def told(self, form: type[T]) -> T:
+        """Return the body if it has this form, of which nothing is required, else an empty one: for refusals."""
+        try:
+            return self.read(form)
         except Unanswered:
-            return {}
-        return value if isinstance(value, dict) else {}
+            return form()
+
+    @property
+    def text(self) -> str:
+        """The body as text; that of a body that goes on reads so."""
+        return self.body.decode(errors="replace").strip() + ("…" if self.cut else "")
 
     def number(self, header: str) -> float | None:
-        """Return the value of a header, None where it is missing or no number."""
+        """Return a header that is a number, None if there is none."""
         try:
-            return float(self.headers[header])
+            value = float(self.headers[header])
         except (KeyError, ValueError):
             return None
+        return value if math.isfinite(value) else None
 
     @property
     def ok(self) -> bool:

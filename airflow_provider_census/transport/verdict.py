@@ -80,15 +80,16 @@ def judge(response: Response) -> Verdict:
 
 def retry_after(response: Response, *, now: float | None = None) -> float | None:
     """Return the seconds of a ``Retry-After`` header (seconds or HTTP date, RFC 9110 10.2.3), or None."""
-    value = response.headers.get("retry-after")
-    if not value:
-        return None
+    seconds = response.number("retry-after")
+    if seconds is not None:
+        return max(0.0, seconds)
+    at = date(response.headers.get("retry-after", ""))
+    return None if at is None else max(0.0, at - (time.time() if now is None else now))
+
+
+def date(text: str) -> float | None:
+    """Return an HTTP date as Unix time, None if it is none."""
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        at = email.utils.parsedate_to_datetime(value).timestamp()
+        return email.utils.parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
-    return max(0.0, at - (time.time() if now is None else now))

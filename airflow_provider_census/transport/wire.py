@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, Retry, Timeout
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -38,6 +38,10 @@ _MOST_CONNECTIONS = 256
 _TLS_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # A redirected POST would become a GET, and the token would travel to another host. What to try again is not for here.
 _ONCE = Retry(total=False, redirect=False)
+# The largest requests have 5 MB, and an answer may repeat one with a reason for each record; pages of a thousand things
+# are smaller.
+MAX_ANSWER_BYTES = 32 * 2**20
+_PIECE = 2**16
 _LOG = logging.getLogger("urllib3.connectionpool")
 _DEFAULT_HEADERS = {
     **requests.utils.default_headers(),
@@ -122,12 +126,14 @@ class Wire:
                 redirect=False,
                 assert_same_host=False,
                 timeout=self._timeout,
+                preload_content=False,
             )
+            body, cut = _read(answer)
         except HTTPError as error:
             raise _failed(request, error, address.pool, self._endpoint.name) from None
         except ValueError:
             raise ConfigError(f"{request}: a header has characters that no header may have") from None
-        return Response(answer.status, {k.lower(): v for k, v in answer.headers.itermerged()}, answer.data)
+        return Response(answer.status, {k.lower(): v for k, v in answer.headers.itermerged()}, body, cut)
 
     def close(self) -> None:
         """Close the connections."""
@@ -172,6 +178,19 @@ class Wire:
             kind: _merged(_DEFAULT_HEADERS, {"Content-Type": kind} if kind else {}, endpoint.headers) for kind in _KINDS
         }
         return _Address(pool, root, prefix, headers)
+
+
+def _read(answer: BaseHTTPResponse) -> tuple[bytes, bool]:
+    """Return the body, decompressed, and whether it goes on behind what was read."""
+    pieces, left = [], MAX_ANSWER_BYTES
+    while piece := answer.read(_PIECE):
+        pieces.append(piece)
+        left -= len(piece)
+        if left < 0:
+            answer.close()  # the connection is of no more use
+            return b"".join(pieces)[:MAX_ANSWER_BYTES], True
+    answer.release_conn()
+    return b"".join(pieces), False
 
 
 def _body(request: Request) -> tuple[str, bytes | None]:

@@ -265,12 +265,20 @@ def test_a_413_refuses_the_batch_whatever_its_body() -> None:
         {"message": "success", "attributes_processed": 1, "errors": [{"type": "x"}]},
         {"message": "failed", "attributes_processed": 2},
         {"message": "queued"},
-        ["success"],
     ],
 )
 def test_an_answer_that_does_not_add_up_accepts_nothing(body: Any) -> None:
     batch = [operation(UPSERT, "u1"), operation(UPSERT, "u2")]
     assert converse(Braze("user", UPSERT), batch, answer(201, body)) == [None, None]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [["success"], {"message": ["success"]}, {"message": "success", "attributes_processed": True}],
+)
+def test_an_answer_that_cannot_be_read_is_none(body: Any) -> None:
+    with pytest.raises(Unanswered):
+        converse(Braze("user", UPSERT), [operation(UPSERT, "u1")], answer(201, body))
 
 
 def test_a_short_count_leaves_only_the_named_rows_certain() -> None:

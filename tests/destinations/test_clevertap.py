@@ -305,10 +305,15 @@ def test_deleting_by_an_identifier_the_api_does_not_delete_by_is_refused(identif
         CleverTap("profile", DELETE, identifier)
 
 
-@pytest.mark.parametrize("body", [{}, {"status": "partial"}, {" message": "proxy"}])
-def test_only_success_is_a_deletion(body: dict[str, str]) -> None:
-    results = converse(CleverTap("profile", DELETE), [profile("1", DELETE)], answer(body))
+def test_only_success_is_a_deletion() -> None:
+    results = converse(CleverTap("profile", DELETE), [profile("1", DELETE)], answer({"status": "partial"}))
     assert results == [None]
+
+
+@pytest.mark.parametrize("body", [{}, {" message": "proxy"}])
+def test_an_answer_without_a_status_is_no_deletion(body: dict[str, str]) -> None:
+    with pytest.raises(Unanswered):
+        converse(CleverTap("profile", DELETE), [profile("1", DELETE)], answer(body))
 
 
 def test_a_failed_deletion_is_a_refusal_in_clevertaps_words() -> None:
@@ -493,13 +498,10 @@ TWO = [profile("13", Email="a@b.cz", Phone="+35922333232"), profile("x", Email="
     [
         {"status": "success", "processed": 1, "unprocessed": []},
         {"status": "success", "processed": 3, "unprocessed": []},
-        {"status": "success"},
         {"status": "fail", "processed": 2, "unprocessed": []},
         {"status": "fail", "processed": 1, "unprocessed": []},
-        {"processed": 2, "unprocessed": []},
         {"status": "partial", "processed": 2, "unprocessed": [skipped(2)]},
         {"status": "partial", "processed": 1, "unprocessed": [skipped(9)]},
-        {"status": "partial", "processed": 1, "unprocessed": ["?"]},
         {"status": "partial", "processed": 1, "unprocessed": [skipped(None, identity="unknown")]},
     ],
 )
@@ -507,6 +509,20 @@ def test_what_the_answer_does_not_account_for_is_not_accepted(body: dict[str, An
     results = converse(CleverTap("profile", UPSERT), TWO, answer(body))
     assert results[0] is None
     assert Outcome.UPSERTED not in outcomes(results)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "success"},
+        {"processed": 2, "unprocessed": []},
+        {"status": "success", "processed": True},
+        {"status": "partial", "processed": 1, "unprocessed": ["?"]},
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_none(body: dict[str, Any]) -> None:
+    with pytest.raises(Unanswered):
+        converse(CleverTap("profile", UPSERT), TWO, answer(body))
 
 
 def test_the_number_counts_even_if_the_echo_has_other_types() -> None:

@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.destinations.segment import Segment
-from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
+from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.segment import Segment as Api
 from airflow_provider_census.sync import Column, Constant, FullRefresh, SyncAll
@@ -491,7 +491,7 @@ class TestConnection:
     def test_pages_that_go_in_circles_come_to_an_end_and_prove_nothing(self, door: Door, sandbox: Sandbox) -> None:
         page = {"data": {"sources": [], "pagination": {"current": "a", "next": "a"}}}
         sandbox.inject(Fault(api="segment", path="/sources", status=200, body=page, times=9))
-        with pytest.raises(Unanswered, match="lead back"):
+        with pytest.raises(Unavailable, match="lead back"):
             door.test()
         assert len(sandbox.calls("segment", path="/sources")) == 2
 

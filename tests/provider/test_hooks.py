@@ -176,7 +176,7 @@ class TestRequest:
 
         answer = SlackHook("slack").request("POST", "/auth.test")
 
-        assert answer.json_object()["ok"] is True
+        assert answer.json()["ok"] is True
         (call,) = census_sandbox.ledger
         assert call.path == "/api/auth.test"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import http.server
@@ -31,6 +32,7 @@ from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, array, encode, size
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
+from airflow_provider_census.transport.wire import MAX_ANSWER_BYTES
 
 SECRET = "s3cr3t-token"
 Answer = Callable[["Handler"], None]
@@ -478,8 +480,89 @@ def test_an_answer_that_is_not_json_is_no_answer(body: str) -> None:
     with pytest.raises(Unanswered, match="of text/html where JSON was promised") as caught:
         response.json()
     assert caught.value.status == 200
-    assert response.json_object() == {}
-    assert Response(400, body=b"[1]").json_object() == {}
+
+
+def test_an_answer_without_an_end_is_read_so_far_and_is_none(server: Server, connect: Callable[..., Client]) -> None:
+    def send(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.wfile.write(b'{"ok": true}')
+            while True:
+                handler.wfile.write(b" " * 2**20)
+
+    server.answers = [send, answer(body='{"ok": 1}')]
+    client = connect()
+    response = client.send(post())
+    assert len(response.body) == MAX_ANSWER_BYTES
+    with pytest.raises(Unanswered, match="more than 33,554,432 bytes"):
+        response.json()
+    assert response.told(dict[str, Any]) == {}
+    assert response.text.endswith("…")
+    assert client.send(post()).json() == {"ok": 1}
+
+
+def test_an_answer_that_is_large_only_when_it_is_unpacked_is_not_unpacked_whole(
+    server: Server, connect: Callable[..., Client]
+) -> None:
+    bomb = gzip.compress(b" " * 2**28)
+
+    def send(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-encoding", "gzip")
+        handler.send_header("content-length", str(len(bomb)))
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            handler.wfile.write(bomb)
+
+    server.answers = [send]
+    response = connect().send(post())
+    assert response.cut
+    assert len(response.body) == MAX_ANSWER_BYTES
+
+
+def test_what_a_refusal_says_is_read_from_an_answer_without_an_end_too(
+    server: Server, connect: Callable[..., Client]
+) -> None:
+    server.answers = [answer(401, "no such key" + " " * MAX_ANSWER_BYTES)]
+    with pytest.raises(AuthError, match="no such key"):
+        connect().send(post())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16 - 1, 2**16, 2**16 + 1, 10**6])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_connection_serves_the_next_request_when_the_answer_is_read(
+    server: Server, connect: Callable[..., Client], size: int, chunked: bool
+) -> None:
+    ports: list[int] = []
+
+    def send(handler: Handler) -> None:
+        ports.append(handler.client_address[1])
+        handler.send_response(200)
+        if chunked:
+            handler.send_header("transfer-encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"%x\r\n%s\r\n" % (size, b"x" * size) if size else b"")
+            handler.wfile.write(b"0\r\n\r\n")
+        else:
+            handler.send_header("content-length", str(size))
+            handler.end_headers()
+            handler.wfile.write(b"x" * size)
+
+    server.answers = [send]
+    client = connect()
+    assert [len(client.send(post()).body) for _ in range(3)] == [size] * 3
+    assert len(set(ports)) == 1
+
+
+@pytest.mark.parametrize("text", ["no\x00no", "no\x1b[31mno"])
+def test_what_logs_and_databases_do_not_take_stands_in_no_error(
+    server: Server, connect: Callable[..., Client], text: str
+) -> None:
+    server.answers = [answer(403, text)]
+    with pytest.raises(AuthError, match="no\N{REPLACEMENT CHARACTER}"):
+        connect().send(post())
 
 
 def self_signed(folder: Path) -> Path:
