@@ -230,7 +230,7 @@ class Http(Destination):
         errors = self._settings.errors
         answer = answers.require_success(self._settings.success, response, errors=errors)
         self._there = True
-        return answers.results(errors, answer, batch, replace(done, status=response.status))
+        return answers.results(errors, answer, batch, RowResult(done.outcome, status=response.status))
 
     def _path(self, operation: Operation) -> str:
         record = operation.record

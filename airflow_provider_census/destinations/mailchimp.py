@@ -227,7 +227,7 @@ class Mailchimp(Destination):
             held.get("status") != "archived"
             and self._merge_fields.show(held.get("merge_fields") or {}, merge_fields)
             and not missing_tags(tags, cast(Member, held))
-            and super().matches(replace(operation, record=replace(operation.record, fields=fields)), held)
+            and super().matches(operation.having(fields), held)
         )
 
     def same(self, path: str, wanted: Any, held: Any) -> bool:

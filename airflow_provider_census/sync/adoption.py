@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import replace
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.refusal import Refused, rejected
@@ -157,7 +156,7 @@ def _decide(
     fields = due(operation.record.fields, operation.if_empty, answer.fields)
     trimmed = fields != operation.record.fields
     if trimmed:
-        operation = replace(operation, record=replace(operation.record, fields=fields))
+        operation = operation.having(fields)
         if not fields:
             return RowResult(Outcome.UNCHANGED)
     if change.adopt and destination.matches(operation, answer.fields):

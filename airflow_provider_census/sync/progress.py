@@ -13,8 +13,10 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from airflow_provider_census.errors import ThresholdExceeded
 from airflow_provider_census.sync.state import State
@@ -29,8 +31,7 @@ _SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _FORGET_AT_ONCE = 1_000
 
 
-@dataclass(slots=True, eq=False)
-class Change:
+class Change(msgspec.Struct, eq=False):
     """
     One row to look at.
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import (
@@ -141,7 +143,7 @@ def _narrow_down(batch: Sequence[Operation], suspects: list[range], sent: Sent, 
         for part in parts:
             if len(part) == 1 and _failed(sent.results[part[0]]):
                 # Others are answered: a later try will fare no better.
-                sent.results[part[0]] = replace(sent.results[part[0]], passing=False)
+                sent.results[part[0]] = structs.replace(sent.results[part[0]], passing=False)
         suspects = [failed for part in parts if len(part) > 1 for failed in _failed_parts(part, sent)]
 
 
@@ -194,7 +196,7 @@ def _send_part(batch: Sequence[Operation], to: _Way) -> Sequence[RowResult]:
     return [
         _MISSING
         if result is None
-        else replace(result, reason=redact(result.reason)[:MAX_REASON])
+        else structs.replace(result, reason=redact(result.reason)[:MAX_REASON])
         if result.reason
         else result
         for result in results

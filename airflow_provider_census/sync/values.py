@@ -1,5 +1,6 @@
 """
-The values that pass between the stages, each a frozen dataclass.
+The values that pass between the stages. Those that are made for every row are structs: they cost a twentieth of a
+frozen dataclass.
 
 ``row`` (a tuple of the model) → :class:`Record` or :class:`RowResult` → :class:`Operation` → :class:`RowResult`
 """
@@ -7,9 +8,11 @@ The values that pass between the stages, each a frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from airflow_provider_census.transport.message import Json
 
@@ -81,8 +84,7 @@ _DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(msgspec.Struct, frozen=True):
     """
     How one row ended.
 
@@ -97,8 +99,7 @@ class RowResult:
     passing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """
     A row in the destination's terms.
 
@@ -109,7 +110,7 @@ class Record:
 
     key: Any
     id: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,11 @@ class Operation:
     if_empty: tuple[str, ...] = ()
     held: Held | None = None
     encoded: Json | None = field(default=None, init=False, repr=False, compare=False)
+
+    def having(self, fields: Mapping[str, Any]) -> Operation:
+        """Return the operation with these fields instead of its own."""
+        record = Record(self.record.key, self.record.id, fields)
+        return replace(self, record=record)
 
     @property
     def found(self) -> list[str] | None:
