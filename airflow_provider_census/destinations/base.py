@@ -107,6 +107,11 @@ class Destination(Offer, abc.ABC):
         """Return text of a row so that the destination shows it at ``path`` and does not interpret it (markup)."""
         return text
 
+    @property
+    def escapes(self) -> bool:
+        """Whether :meth:`escape` may change text."""
+        return type(self).escape is not Destination.escape
+
     # --- the exchanges ---------------------------------------------------------------------------------------------
 
     @classmethod

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import ModelSql, Query, Source
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.state import State
@@ -65,29 +66,37 @@ class Changes(Protocol):
 
 
 class Reader:
-    """The model bound to its source: queries in, rows out."""
+    """The model bound to its source: queries in, rows out, and what the mapping makes of them."""
 
     def __init__(
         self,
         source: Source,
         sql: ModelSql,
         columns: Sequence[str],
-        key: str,
+        mapper: Mapper,
         *,
         lower: bool,
     ) -> None:
         self.source = source
         self.sql = sql
         self.columns = columns
-        self.key = key
+        self.key = mapper.key_column
         self.lower = lower
-        self.key_at = columns.index(key)
+        self._mapper = mapper
+        #: Returns the raw value of the sync key of a row.
+        self.key_of = mapper.key
 
     def rows(self, query: Query) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of ``query``; the cursor is closed when the caller stops, however it stops."""
         with closing(self.source.stream(query)) as batches:
             for batch in batches:
                 yield from batch
+
+    def mapped(self, query: Query) -> Iterator[tuple[tuple[Any, ...], Record | RowResult]]:
+        """Yield the rows of ``query``, each with what the mapping makes of it."""
+        with closing(self.source.stream(query)) as batches:
+            for batch in batches:
+                yield from zip(batch, self._mapper.records(batch), strict=True)
 
     def one(self, query: Query) -> Any:
         """Return the only value that ``query`` gives."""
@@ -111,8 +120,9 @@ class FullRefreshChanges:
 
     def read(self) -> Iterator[Change]:
         """Yield every row."""
-        for row in self._reader.rows(self._reader.sql.rows(self._reader.key, lower=self._reader.lower)):
-            yield Change(row, row[self._reader.key_at])
+        reader = self._reader
+        for row, mapped in reader.mapped(reader.sql.rows(reader.key, lower=reader.lower)):
+            yield Change(reader.key_of(row), mapped)
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row is sent."""

@@ -11,7 +11,8 @@ import datetime as dt
 import decimal
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import ConfigError
@@ -44,6 +45,33 @@ class Converter:
             return value
         converted = self._destination.scalar(value, path) if kind in _SCALARS else self.value(value, path)
         return self._escaped(converted, path)
+
+    def from_rows(self, values: Sequence[Any], kinds: Set[type], path: str) -> Sequence[Any]:
+        """
+        Return what :meth:`from_row` returns for each of ``values``, and None for None.
+
+        :param kinds: the types of all of them.
+        """
+        kinds = kinds - {NoneType}
+        if kinds == {str}:
+            plain = self._is_plain(values)
+        elif kinds == {int}:
+            numbers = list(filter(None, values))
+            plain = min(numbers, default=0) >= _LEAST and max(numbers, default=0) <= _MOST
+        elif kinds == {float}:
+            plain = math.isfinite(sum(filter(None, values)))
+        else:
+            plain = kinds <= {bool}
+        if plain:
+            return values
+        return [None if value is None else self.from_row(value, path) for value in values]
+
+    def _is_plain(self, texts: Iterable[str | None]) -> bool:
+        """Return whether all of ``texts`` go as they are."""
+        filled = list(filter(None, texts))
+        together = "".join(filled)
+        fit = len(together) <= self._longest or max(map(len, filled)) <= self._longest
+        return fit and together.isascii() and "\x00" not in together and not self._destination.escapes
 
     def value(self, value: Any, path: str) -> Any:
         """Return ``value`` as JSON."""
@@ -120,3 +148,18 @@ def key_text(key: Any) -> str:
             raise ValueError(f"{key} cannot be a sync key")
         return str(int(key)) if key == int(key) else str(key)
     return str(key)
+
+
+def key_texts(keys: Sequence[Any]) -> list[str]:
+    """
+    Return the :func:`key_text` of each of ``keys``.
+
+    :raises ValueError: they have to be looked at one by one: some may be none.
+    """
+    kinds = set(map(type, keys))
+    if kinds == {int}:
+        return list(map(str, keys))
+    together = "".join(keys) if kinds == {str} else "\x00"
+    if "\x00" in together or not together.isascii():
+        raise ValueError("some may be none")
+    return list(keys)

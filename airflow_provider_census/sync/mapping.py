@@ -8,12 +8,13 @@ row stay values; they are never pasted into text that something else interprets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.columns import resolve_column
-from airflow_provider_census.sync.conversion import Converter, key_text
+from airflow_provider_census.sync.conversion import Converter, key_text, key_texts
+from airflow_provider_census.sync.field_readers import MISSING, FieldReader, Fixed, FromColumn, Rendered, Tree, objects
 from airflow_provider_census.sync.fields import (
     Column,
     Constant,
@@ -22,7 +23,6 @@ from airflow_provider_census.sync.fields import (
     SyncAll,
     check_mapping,
 )
-from airflow_provider_census.sync.json_text import parsed
 from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
@@ -30,7 +30,6 @@ from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowRe
 if TYPE_CHECKING:
     from airflow_provider_census.destinations.base import Destination
 
-_MISSING = object()
 # What a behavior reaches, as fingerprints: one that reaches more has rows to send that the last one skipped.
 _CREATES, _UPDATES = b"creates.", b"updates."
 _REACHES = {
@@ -39,8 +38,6 @@ _REACHES = {
     Behavior.UPDATE_ONLY: (_UPDATES,),
     Behavior.CREATE_ONLY: (_CREATES,),
 }
-
-_Reader = Callable[[Sequence[Any]], Any]
 
 
 class Mapper:
@@ -75,7 +72,7 @@ class Mapper:
         self._all = isinstance(declared, SyncAll)
         sources = self._sync_all(declared) if isinstance(declared, SyncAll) else declared
         self._readers = readers = {field: self._reader(source, field) for field, source in sources.items()}
-        self._places = [(*place(field), read) for field, read in readers.items()]
+        self._places = [(*place(field), reader) for field, reader in readers.items()]
         self.fields = tuple(dict.fromkeys(destination.home(f) if self._all else f for f in readers))
         for path in self.fields:
             destination.check_field(path)
@@ -87,6 +84,7 @@ class Mapper:
         for path in self.if_empty:
             destination.check_if_empty(path)
         self._refuse_overlaps()
+        self._tree: Tree = readers if self._all else _tree(readers)
         self._required = self._check_required()
         # One for each field: their order is no change.
         fields = (self._fingerprint(field, source) for field, source in sources.items())
@@ -97,7 +95,7 @@ class Mapper:
         try:
             key, text = self._key(row)
             if self._all:
-                fields = self._destination.sync_all({f: read(row) for f, read in self._readers.items()})
+                fields = self._destination.sync_all({f: reader.one(row) for f, reader in self._readers.items()})
             else:
                 fields = self._nest(row)
             self._require(fields)
@@ -106,6 +104,13 @@ class Mapper:
         except RecursionError:
             return RowResult(Outcome.INVALID, "a value is nested too deep")
         return Record(key, text, fields)
+
+    def records(self, rows: Sequence[Sequence[Any]]) -> Iterable[Record | RowResult]:
+        """Return for each of ``rows`` its record, or why there is none."""
+        try:
+            return self._records(rows)
+        except (ValueError, RecursionError):
+            return map(self, rows)  # each tells what is wrong with it
 
     @property
     def reads(self) -> list[str]:
@@ -151,7 +156,7 @@ class Mapper:
             sources[field] = Column(column, json=column in spelled)
         return sources
 
-    def _reader(self, source: FieldSource, field: str) -> _Reader:
+    def _reader(self, source: FieldSource, field: str) -> FieldReader:
         match source:
             case str():
                 return self._column(Column(source), field)
@@ -159,14 +164,14 @@ class Mapper:
                 return self._column(source, field)
             case Constant(value=value):
                 constant = self._constants[field] = self._constant(value, field)
-                return lambda _: constant
+                return Fixed(constant)
             case Template():
                 render = source.bind(
                     lambda name: self._position(name, f"template of {field!r}"),
                     escape=lambda value: self._converter.from_row(value, field),
                     convert=lambda value: self._converter.value(value, field),
                 )
-                return lambda row: self._converter.value(render(row), field)
+                return Rendered(lambda row: self._converter.value(render(row), field))
 
     def _constant(self, value: Any, field: str) -> Any:
         try:
@@ -174,22 +179,8 @@ class Mapper:
         except ValueError as error:
             raise ConfigError(f"the constant of {error}") from None
 
-    def _column(self, column: Column, field: str) -> _Reader:
-        at = self._position(column.name, f"mapping of {field!r}")
-        convert, null = self._converter.from_row, _MISSING if column.null == "skip" else None
-        rejects, spelled = column.null == "reject", column.json
-
-        def read(row: Sequence[Any]) -> Any:
-            value = row[at]
-            if spelled and isinstance(value, str):
-                value = parsed(value, field)
-            if value is not None:
-                return convert(value, field)
-            if rejects:
-                raise ValueError(f"column {column.name} is NULL and the mapping of {field} does not allow it")
-            return null
-
-        return read
+    def _column(self, column: Column, field: str) -> FieldReader:
+        return FromColumn(column, self._position(column.name, f"mapping of {field!r}"), field, self._converter)
 
     def _position(self, column: str, where: str) -> int:
         try:
@@ -239,16 +230,42 @@ class Mapper:
 
     def _nest(self, row: Sequence[Any]) -> dict[str, Any]:
         fields: dict[str, Any] = {}
-        for parents, name, read in self._places:
-            value = read(row)
-            if value is not _MISSING:
+        for parents, name, reader in self._places:
+            value = reader.one(row)
+            if value is not MISSING:
                 home = fields
                 for parent in parents:
                     home = home.setdefault(parent, {})
                 home[name] = value
         return fields
 
+    def _records(self, rows: Sequence[Sequence[Any]]) -> list[Record | RowResult]:
+        """
+        Return the record of each of ``rows``.
+
+        :raises ValueError: one of them may have none.
+        """
+        columns = list(zip(*rows, strict=True))
+        keys = columns[self._key_at]
+        texts = list(map(self._normalise, key_texts(keys)))
+        counted = columns[self._copies_at] if len(columns) > self._copies_at else (1,)
+        if not all(map(str.strip, texts)) or max(counted) > 1:
+            raise ValueError("some may have no key of their own")
+        made = objects(self._tree, rows, columns)
+        if self._all:
+            made = list(map(self._destination.sync_all, made))
+        for fields in made if self._required else ():
+            self._require(fields)
+        return list(map(Record, keys, texts, made))
+
     def _require(self, fields: Mapping[str, Any]) -> None:
         for group in self._required:
             if all(get(fields, path) in (None, "") for path in group):
                 raise ValueError(f"required field {' or '.join(group)} is missing")
+
+
+def _tree(readers: Mapping[str, FieldReader]) -> Tree:
+    tree: dict[str, Any] = {}
+    for field, reader in readers.items():
+        put(tree, field, reader)
+    return tree

@@ -82,8 +82,7 @@ def open_snapshot(
     if last is not None and kept and known and behavior.updates and not full_refresh:
         former = _former(last, mapper.fingerprints, columns)
     settings: dict[str, Any] = {
-        "key_at": columns.index(mapper.key_column),
-        "identify": mapper.identify,
+        "mapper": mapper,
         "behavior": behavior,
         "known": known,
         # Others wrote there since: another delta, or this one as another target.

@@ -41,7 +41,7 @@ class Planner:
         mirror = destination.behavior is Behavior.MIRROR
         behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
         for change in rows:
-            mapped = self._mapper(change.row)
+            mapped = change.mapped
             record = mapped if isinstance(mapped, Record) else None
             result = self._changes.verdict(change, record)
             if result is None and record is not None:

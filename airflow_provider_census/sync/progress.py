@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import decimal
 import hashlib
-import itertools
 import json
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,15 +18,27 @@ import msgspec
 
 from airflow_provider_census.errors import ThresholdExceeded
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.values import Record
+from airflow_provider_census.sync.values import Record, RowResult
 
 #: More rows than this are not owed by key: the run stops instead, and its state stays small.
 MAX_OWED = 2_000
 
 _SORTED = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
-# What arrived at so many cursor values may be remembered although it lies behind the watermark: forgetting each by
-# itself would take as long as all else that is remembered.
+# With a lag, what arrived at so many cursor values may be remembered although it lies behind what is read again:
+# looking at each by itself would take as long as all else that is remembered.
 _FORGET_AT_ONCE = 1_000
+
+
+class Moment(msgspec.Struct, eq=False):
+    """
+    A cursor value, and what arrived of its rows.
+
+    :param arrived: their digests. Of a single row the digest is not made before it is asked for: most are forgotten
+        first.
+    """
+
+    cursor: Any
+    arrived: set[bytes] | Change | None = None
 
 
 class Change(msgspec.Struct, eq=False):
@@ -36,6 +46,7 @@ class Change(msgspec.Struct, eq=False):
     One row to look at.
 
     :param key: raw value of the sync key.
+    :param mapped: what the mapping makes of it; None where the row is gone.
     :param cursor: its cursor value; None where there is none.
     :param owed: it was read by its key, because it did not arrive before.
     :param record: what it is for the destination; set when that is known.
@@ -48,10 +59,11 @@ class Change(msgspec.Struct, eq=False):
     :param record_id: identifier it is known by at the destination; set when its record is known.
     :param adopt: it is to be compared with what the destination holds, and left alone if it is the same.
     :param removed: it is gone from the model: its record is to be deleted.
+    :param moment: where it was opened, if it was.
     """
 
-    row: Sequence[Any]
     key: Any
+    mapped: Record | RowResult | None = None
     cursor: Any = None
     owed: bool = False
     record: Record | None = None
@@ -63,6 +75,7 @@ class Change(msgspec.Struct, eq=False):
     record_id: str | None = None
     adopt: bool = False
     removed: bool = False
+    moment: Moment | None = None
     closed: bool = False
 
     @property
@@ -97,9 +110,10 @@ class Progress:
         self._lag = lag
         self._watermark = before.watermark
         self._open: deque[Change] = deque()
-        # What arrived, by cursor value, in the order the source sorts them: its collation need not be Python's. Where
-        # it is one row, its digest is not made before it is asked for: most are forgotten first.
-        self._arrived: dict[Any, set[bytes] | Change | None] = {}
+        # In the order the source sorts them: its collation need not be Python's.
+        self._moments: deque[Moment] = deque()
+        self._reached: Moment | None = None
+        self._arrived_owed: set[bytes] = set()
         # Debts of earlier runs, until this run has met the row; and those of this run.
         self._old_debts = {str(key): key for key in before.owed}
         self._old_null_debt = before.owed_null_keys
@@ -146,7 +160,10 @@ class Progress:
     def open(self, change: Change) -> None:
         """Take note of a row, in the order of the cursor."""
         self._open.append(change)
-        self._arrived.setdefault(change.cursor)
+        moments = self._moments
+        if not moments or moments[-1].cursor != change.cursor:
+            moments.append(Moment(change.cursor))
+        change.moment = moments[-1]
 
     def pass_over(self, change: Change) -> None:
         """Close a row of the delta that will be read by its key."""
@@ -208,12 +225,13 @@ class Progress:
         if self._watermark is None or (not isinstance(cursor, str) and self._watermark < cursor):
             self._watermark = cursor
             if self._lag is None:
-                self._arrived.clear()  # all of it below
+                self._moments.clear()  # all of them below
+                self._reached = None
 
     def state(self) -> State:
         """Return the state that is true now."""
         self._forget()
-        kept = frozenset().union(*map(_digests, self._arrived.values()))
+        kept = frozenset(self._arrived_owed).union(*(_digests(moment.arrived) for moment in self._moments))
         since = [*self._doubts.values(), *([self._before.in_doubt_since] if self._old_doubts else [])]
         return replace(
             self._before,
@@ -231,33 +249,35 @@ class Progress:
         return self._watermark
 
     def _remember(self, change: Change) -> None:
-        there = self._arrived.get(change.cursor)
-        if isinstance(there, set):
-            there |= _digests(change)
-        elif there is None and self._lag is None:
-            self._arrived[change.cursor] = change
+        moment = change.moment
+        if moment is None:
+            self._arrived_owed |= _digests(change)
+        elif moment.arrived is None and self._lag is None:
+            moment.arrived = change
         else:
             # With a lag they are remembered for long, and digests are small.
-            self._arrived[change.cursor] = _digests(there) | _digests(change)
+            moment.arrived = _digests(moment.arrived) | _digests(change)
 
     def _close(self, change: Change) -> None:
         change.closed = True
         while self._open and self._open[0].closed:
-            cursor = self._open.popleft().cursor
+            closed = self._open.popleft()
             # With a lag, rows below the watermark are read again.
-            if self._lag is None or not self._is_behind(cursor):
-                self._watermark = cursor
-        if len(self._arrived) > len(self._open) + _FORGET_AT_ONCE:
+            if self._lag is None or not self._is_behind(closed.cursor):
+                self._watermark, self._reached = closed.cursor, closed.moment
+        if self._lag is None or len(self._moments) > len(self._open) + _FORGET_AT_ONCE:
             self._forget()
 
     def _forget(self) -> None:
         """Forget what arrived below what the next run reads: it would be sent again only if it were read."""
-        lowest = lowered(self._watermark, self._lag)
-        if lowest is None or (self._lag is None and lowest not in self._arrived):
+        moments = self._moments
+        if self._lag is None:
+            while self._reached is not None and moments[0] is not self._reached:
+                moments.popleft().arrived = None  # the two know each other
             return
-        below = itertools.takewhile(lambda v: v != lowest and (self._lag is None or v < lowest), self._arrived)
-        for value in list(below):
-            del self._arrived[value]
+        lowest = lowered(self._watermark, self._lag)
+        while lowest is not None and moments and moments[0].cursor < lowest:
+            moments.popleft()
 
     def _is_behind(self, cursor: Any) -> bool:
         return self._watermark is not None and bool(cursor < self._watermark)

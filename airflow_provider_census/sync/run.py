@@ -177,7 +177,7 @@ class _Run:
         else:
             self._changes = open_changes(
                 sync.delta,
-                Reader(self._source, sql, columns, key, lower=destination.identifier.lower),
+                Reader(self._source, sql, columns, mapper, lower=destination.identifier.lower),
                 destination.behavior,
                 before=before,
                 lost=before is None and self._store.lost(),

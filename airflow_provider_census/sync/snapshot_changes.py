@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.errors import ConfigError, GuardTripped
+from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
@@ -38,7 +39,6 @@ class SnapshotChanges:
     """
     The comparison of a model with its snapshot.
 
-    :param identify: returns the identifier by which the destination knows the record of a key, None if it has none.
     :param now: the state as far as it is known before the first row.
     :param known: whether the snapshot has rows; ``stale``: what they stand for may be another by now.
     :param skip: take what is there as settled and send nothing (a baseline).
@@ -57,8 +57,7 @@ class SnapshotChanges:
         doubts: SnapshotDoubts,
         now: State,
         *,
-        key_at: int,
-        identify: Callable[[Any], str | None],
+        mapper: Mapper,
         behavior: Behavior,
         known: bool,
         stale: bool,
@@ -72,8 +71,7 @@ class SnapshotChanges:
         self._sql = sql
         self._doubts = doubts
         self._now = now
-        self._key_at = key_at
-        self._identify = identify
+        self._mapper = mapper
         self._only_new = behavior in _ONLY_NEW
         self._stale = stale and not self._only_new
         self._everything = everything or self._stale
@@ -115,8 +113,11 @@ class SnapshotChanges:
     def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
         """Yield the rows the comparison finds; ``expected``: they are those of the run."""
         rows = self._spooled(self._sql.changed(only_new=only_new, everything=everything), expected=expected)
-        for *row, key, digest, sent in rows:
-            yield Change(row, row[self._key_at], snapshot=(key, digest), sent=sent)
+        while chunk := list(itertools.islice(rows, _FLUSH_ROWS)):
+            models = [row[:-3] for row in chunk]
+            for row, mapped, about in zip(models, self._mapper.records(models), chunk, strict=True):
+                key, digest, sent = about[-3:]
+                yield Change(self._mapper.key(row), mapped, snapshot=(key, digest), sent=sent)
 
     def _begin(self) -> bool:
         """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
@@ -177,7 +178,7 @@ class SnapshotChanges:
         if change.sent is not None or not self._known:
             return None
         assert change.snapshot is not None
-        id = self._identify(change.key)
+        id = self._mapper.identify(change.key)
         return id if self._respelled or id != change.snapshot[0] else None
 
     # --- settling --------------------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ class SnapshotChanges:
     def _removed(self) -> Iterator[Change]:
         for key, record_id in self._spooled(self._sql.removed()):
             if record_id not in self._elsewhere:
-                yield Change((), key, snapshot=(key, ""), sent=1, record_id=record_id, removed=True)
+                yield Change(key, snapshot=(key, ""), sent=1, record_id=record_id, removed=True)
 
     def _one(self, query: Query) -> tuple[Any, ...]:
         return next(row for batch in self._database.stream(query) for row in batch)

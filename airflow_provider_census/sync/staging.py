@@ -128,4 +128,5 @@ class StagedChanges(SnapshotChanges):
                     if key in chunk:
                         # Spelled otherwise, copies may be in another chunk; and the row may be another one by now.
                         staged, sent = chunk[key]
-                        yield Change((*row, max(copies, staged)), row[self._key_at], snapshot=(key, digest), sent=sent)
+                        mapped = self._mapper((*row, max(copies, staged)))
+                        yield Change(self._mapper.key(row), mapped, snapshot=(key, digest), sent=sent)

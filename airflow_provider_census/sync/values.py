@@ -31,14 +31,14 @@ class Behavior(StrEnum):
     @property
     def adds(self) -> bool:
         """Whether every accepted row adds something new: sent twice, it stands there twice."""
-        return self is Behavior.APPEND or self is Behavior.SEND
+        return self in _ADDS
 
     __hash__ = str.__hash__  # that of an enumeration is a function of Python, and asked for several times a row
 
     @property
     def updates(self) -> bool:
         """Whether it writes to records that are there."""
-        return self in (Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR)
+        return self in _UPDATES
 
     @property
     def done(self) -> Outcome:
@@ -69,11 +69,15 @@ class Outcome(StrEnum):
     @property
     def arrived(self) -> bool:
         """Whether nothing is left to do for the row."""
-        return self not in (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
+        return self not in _NOT_ARRIVED
 
     __hash__ = str.__hash__
 
 
+# Asked for every row; naming a member of an enumeration costs as much as making a record.
+_ADDS = frozenset((Behavior.APPEND, Behavior.SEND))
+_UPDATES = frozenset((Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR))
+_NOT_ARRIVED = frozenset((Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN))
 _DONE = {
     Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
     Behavior.UPDATE_ONLY: Outcome.UPDATED,

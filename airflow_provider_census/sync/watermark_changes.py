@@ -20,6 +20,8 @@ from airflow_provider_census.sync.progress import Change, Progress, lowered
 from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
+_ONE_ORDER = frozenset((int, str, dt.date))  # types whose values all compare with each other
+
 
 class WatermarkChanges:
     """
@@ -152,8 +154,8 @@ class WatermarkChanges:
 
     def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
         query = self._reader.sql.rows(self._reader.key, lower=self._reader.lower, **self._bounds(since))
-        for row in self._reader.rows(query):
-            change = self._change(row)
+        for row, mapped in self._reader.mapped(query):
+            change = self._change(row, mapped)
             left = leave_owed and self._progress.was_owed(change.key)
             if change.cursor is not None:
                 self._progress.open(change)
@@ -165,8 +167,8 @@ class WatermarkChanges:
     def _owed_rows(self) -> Iterator[Change]:
         owed, null_keys = self._before.owed, self._before.owed_null_keys
         for query in self._reader.sql.by_keys(self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower):
-            for row in self._reader.rows(query):
-                change = self._change(row, owed=True)
+            for row, mapped in self._reader.mapped(query):
+                change = self._change(row, mapped, owed=True)
                 if self._progress.was_owed(change.key):
                     yield change
 
@@ -181,14 +183,16 @@ class WatermarkChanges:
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 
-    def _change(self, row: Sequence[Any], *, owed: bool = False) -> Change:
-        cursor = self._comparable(row[self._cursor_at])
+    def _change(self, row: Sequence[Any], mapped: Record | RowResult, *, owed: bool = False) -> Change:
+        cursor = row[self._cursor_at]
+        if type(cursor) not in _ONE_ORDER:
+            cursor = self._comparable(cursor)
         if type(cursor) not in self._followed:
             # Both refuse cursors of a kind that cannot be followed: now, not when the row was sent already.
             encode(cursor)
             self._lowered(cursor)
             self._followed.add(type(cursor))
-        return Change(row, row[self._reader.key_at], cursor, owed)
+        return Change(self._reader.key_of(row), mapped, cursor, owed)
 
     @staticmethod
     def _comparable(value: Any) -> Any:
