@@ -210,9 +210,15 @@ class Destination(Offer, abc.ABC):
         """Return whether sending this operation twice leaves the destination as sending it once."""
         return not operation.behavior.adds
 
+    def once(self, operation: Operation) -> bool:
+        """Return whether the operation is not :meth:`repeatable`; found out once, for all who ask."""
+        if operation.once is None:
+            operation.once = not self.repeatable(operation)
+        return operation.once
+
     def resendable(self, operation: Operation) -> bool:
         """Return whether a request for this operation may be sent again after no answer came."""
-        return self.repeatable(operation) or self.on_uncertain == "resend"
+        return not self.once(operation) or self.on_uncertain == "resend"
 
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Return how many requests a batch takes per rate, for the estimate of a dry run."""

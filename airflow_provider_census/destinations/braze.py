@@ -171,7 +171,7 @@ class Braze(Destination):
     def lane(self, operation: Operation) -> Hashable:
         """Return what a request is for, and whether it may be repeated: one that may not would bind the others."""
         catalog = operation.record.fields.get(catalogs.CATALOG) if self.object.name == "catalog_item" else None
-        return operation.behavior, self.repeatable(operation), catalog
+        return operation.behavior, self.once(operation), catalog
 
     def max_batch(self, operation: Operation) -> int:
         """Return 75, or 50 where the request or the look-up before it takes no more."""

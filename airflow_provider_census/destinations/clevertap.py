@@ -130,7 +130,7 @@ class CleverTap(Destination):
 
     def lane(self, operation: Operation) -> Hashable:
         """Return what a request is for, and whether it may be repeated: one that may not would bind the others."""
-        return operation.behavior, self.repeatable(operation)
+        return operation.behavior, self.once(operation)
 
     def max_batch(self, operation: Operation) -> int:
         """Return 1,000 records, or 100 profiles to delete (pages "Upload User Profiles", "Delete User Profile")."""

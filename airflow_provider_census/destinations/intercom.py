@@ -258,7 +258,7 @@ class Intercom(Destination):
 
     def lane(self, operation: Operation) -> tuple[Behavior, bool]:
         """Keep what may not be repeated apart, so that it travels alone."""
-        return operation.behavior, self.repeatable(operation)
+        return operation.behavior, self.once(operation)
 
     def max_batch(self, operation: Operation) -> int:
         """Return how many contacts one search finds. Each is then written by a request of its own."""

@@ -62,7 +62,7 @@ def _gathered(
         for batch in batches:
             began = began if group else time.monotonic()
             group.append(batch)
-            to_save = [token for token, operation in batch if not destination.repeatable(operation)]
+            to_save = [token for token, operation in batch if destination.once(operation)]
             once += to_save
             if not to_save or len(group) >= room() or time.monotonic() - began > _GATHER_S:
                 yield group, once

@@ -90,5 +90,5 @@ class Planner:
         )
 
     def _consider(self, change: Change, operation: Operation) -> None:
-        change.once = not self._destination.repeatable(operation)
+        change.once = self._destination.once(operation)
         self.careful = self.careful or change.once

@@ -77,7 +77,7 @@ def send(batch: Sequence[Operation], destination: Destination, client: Client, h
     to = _Way(destination, client, health)
     sent = _send(batch, range(len(batch)), to)
     failed = _failed_parts(range(len(batch)), sent) if sent.failure is None and len(batch) > 1 else []
-    if failed and all(map(destination.repeatable, batch)):
+    if failed and not any(map(destination.once, batch)):
         _narrow_down(batch, failed, sent, to)
     return sent
 
@@ -188,7 +188,7 @@ def _send_part(batch: Sequence[Operation], to: _Way) -> Sequence[RowResult]:
         outcome = Outcome.UNCERTAIN if error.unheard else Outcome.REJECTED
         reason = redact(str(error))[:MAX_REASON]
         # What is uncertain and would stand there twice is not tried again.
-        passing = [outcome is Outcome.REJECTED or to.destination.repeatable(operation) for operation in batch]
+        passing = [outcome is Outcome.REJECTED or not to.destination.once(operation) for operation in batch]
         return [RowResult(outcome, reason, error.status, passing=passes) for passes in passing]
     to.health.answered()
     if len(results) != len(batch):

@@ -139,7 +139,8 @@ class Operation:
     :param if_empty: paths of fields that are to be written only where the destination holds nothing for them.
     :param held: what was found there just before, None if nobody has looked.
 
-    ``encoded`` is kept by :meth:`~airflow_provider_census.destinations.base.Destination.encoded`.
+    ``encoded`` and ``once`` are kept by the methods of :class:`~airflow_provider_census.destinations.base.Destination`
+    that are called so.
     """
 
     behavior: Behavior
@@ -147,6 +148,7 @@ class Operation:
     if_empty: tuple[str, ...] = ()
     held: Held | None = None
     encoded: Json | None = field(default=None, init=False, repr=False, compare=False)
+    once: bool | None = field(default=None, init=False, repr=False, compare=False)
 
     def having(self, fields: Mapping[str, Any]) -> Operation:
         """Return the operation with these fields instead of its own."""
