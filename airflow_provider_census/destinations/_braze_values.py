@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_census.destinations._braze_users import PRIMARY
 from airflow_provider_census.sync.conversion import key_text
 from airflow_provider_census.sync.values import Behavior, Operation
-from airflow_provider_census.transport.message import encoded_size
+from airflow_provider_census.transport.message import encoded_size, size
 
 _TEXT = 255  # characters of a name or a string
 _EXTERNAL_ID_BYTES = 987
@@ -49,11 +49,10 @@ def user_problems(identifier: str, operation: Operation) -> Iterator[str]:
     if operation.behavior is Behavior.DELETE:
         return
     for name, value in operation.record.fields.items():
-        if not isinstance(value, (dict, list)):
-            # Of every attribute of every user: a generator each would be felt.
-            if not 0 < len(name) <= _TEXT or (isinstance(value, str) and len(value) > _TEXT):
-                yield from _text_problems(name, name, value)
-            continue
+        kind = type(value)
+        short = 0 < len(name) <= _TEXT and (kind is not str or len(value) <= _TEXT)
+        if short and kind is not dict and kind is not list:
+            continue  # nearly every attribute of every user: a generator each would be felt
         for path, key, part in walk(name, value):
             yield from _text_problems(path, key, part)
             if path == name:
@@ -85,7 +84,7 @@ def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _identifier_problems(identifier: str, value: str) -> Iterator[str]:
-    if identifier == "external_id" and len(value.encode()) > _EXTERNAL_ID_BYTES:
+    if identifier == "external_id" and size(value) > _EXTERNAL_ID_BYTES:
         yield f"external_id is longer than {_EXTERNAL_ID_BYTES} bytes"
     if identifier == "phone" and not _PHONE.fullmatch(value):
         yield "phone is not in E.164 form (+ and up to 15 digits)"
