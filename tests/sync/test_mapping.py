@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import re
 import uuid
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +15,7 @@ from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.fields import Column, Constant, MappingDeclaration, SyncAll
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Outcome, Record
+from airflow_provider_census.sync.values import Outcome, Record, RowResult
 from tests.sync.support import SEND, UPSERT, Duck, Rig, Tiny, TinyApi, Users, bound
 
 RECORD = Tiny("record", UPSERT)
@@ -32,6 +34,65 @@ def keyed(key: Any, *, copies: int = 1, identifier: str = "id") -> Record | str:
     """Return the record with this sync key, or why there is none."""
     mapped = Mapper({}, "id", ["id"], Tiny("record", UPSERT, identifier))([key, copies])
     return mapped if isinstance(mapped, Record) else mapped.reason
+
+
+# --- batches -----------------------------------------------------------------------------------------------------
+
+_PLAIN: list[list[Any]] = [["ab", "", "c"], [0, -5, 7], [1.5, 0.0, -2.0], [True, False, True], ["x" * 60_000] * 2]
+_ODD = [
+    *(None, "", " ", "\0", "\ud800", "x" * 100_001, "ä", "{}", 2**63, 2**1100, 1.5, 1e308, float("nan"), float("-inf")),
+    *(True, b"x", Decimal("1.50"), Decimal("NaN"), dt.date(2024, 2, 29), uuid.UUID(int=7), {"a": [None]}, [b"x"]),
+]
+_SOURCES: list[MappingDeclaration] = [
+    {"a": "a", "b": "b"},
+    {"a": Column("a", null="skip"), "n.b": Column("b", null="reject"), "n.c": Constant({"x": 1})},
+    {"n.o.a": Column("a", null="skip"), "n.o.b": Column("b", null="skip")},
+    {"a": Column("a", json=True), "t": Template("{{ a }}/{{ b }}")},
+    {},
+    SyncAll(),
+]
+
+
+@pytest.mark.parametrize("source", _SOURCES)
+@pytest.mark.parametrize("odd", _ODD, ids=lambda odd: repr(odd)[:20])
+def test_the_rows_of_a_batch_become_what_each_becomes_alone(odd: Any, source: MappingDeclaration) -> None:
+    mapper = Mapper(source, "id", ["id", "a", "b"], Tiny("record", UPSERT))
+    for plain in _PLAIN:
+        for values in (plain, [odd, *plain], [*plain, odd], [odd, odd]):
+            rows = [(key, value, value) for key, value in enumerate(values)]
+            # As text: it tells 1 from True.
+            assert repr(list(mapper.records(rows))) == repr([mapper(row) for row in rows])
+
+
+@pytest.mark.parametrize("identifier", ["id", "email"])
+@pytest.mark.parametrize("keys", [[1, 2, 3], ["A@b.c", " d ", "e"]])
+@pytest.mark.parametrize("odd", [7, "x", None, "", "\t", "\0", "\ud800", "Ä", Decimal("7.0"), 7.5, float("nan"), True])
+def test_a_batch_has_the_keys_each_row_has_alone(odd: Any, keys: list[Any], identifier: str) -> None:
+    mapper = Mapper({}, "id", ["id"], Tiny("record", UPSERT, identifier))
+
+    def told(records: Iterable[Record | RowResult]) -> list[str]:
+        """Return what comes until a key is none that can be one."""
+        found = []
+        with contextlib.suppress(ConfigError):
+            found += [repr(record) for record in records]
+        return found
+
+    for batch in (keys, [odd, *keys], [*keys, odd], [odd, odd]):
+        for copies in ([1] * len(batch), [1, 2, *[1] * len(batch)][: len(batch)], None):
+            rows = [(key,) for key in batch] if copies is None else list(zip(batch, copies, strict=True))
+            assert told(mapper.records(rows)) == told(map(mapper, rows))
+
+
+@pytest.mark.parametrize("at", [0, 3, 6])
+def test_a_batch_in_which_one_key_cannot_be_one_tells_which(at: int) -> None:
+    mapper = Mapper({}, "id", ["id"], RECORD)
+    rows: list[tuple[Any, ...]] = [(n,) for n in range(7)]
+    rows[at] = (dt.date(2024, 2, 29),)
+    records = iter(mapper.records(rows))
+
+    assert [next(records) for _ in range(at)] == [Record(n, str(n), {}) for n in range(at)]
+    with pytest.raises(ConfigError, match="a date cannot be a sync key"):
+        next(records)
 
 
 # --- values ------------------------------------------------------------------------------------------------------
