@@ -26,10 +26,16 @@ _ANSWERS = (
 
 
 class Counts:
-    """What came in, and what the limit makes of it: ``limit`` requests in a window that opens with the first one."""
+    """
+    What came in, and what the limit makes of it: ``limit`` requests in a window that opens with the first one.
+
+    ``refused_s`` is the longest time from a refusal to the next request that was taken.
+    """
 
     def __init__(self, limit: float, per_s: float) -> None:
         self.requests = self.rows = self.refused = self.in_flight = self.most_in_flight = 0
+        self.refused_s = 0.0
+        self._refused_at: float | None = None
         self._limit = limit
         self._per_s = per_s
         self._opened_at = -math.inf
@@ -42,8 +48,12 @@ class Counts:
             self._opened_at, self._used = now, 0
         if self._used >= self._limit:
             self.refused += 1
+            self._refused_at = self._refused_at or now
             return self._opened_at + self._per_s - now
         self._used += 1
+        if self._refused_at is not None:
+            self.refused_s = max(self.refused_s, now - self._refused_at)
+            self._refused_at = None
         return None
 
 
@@ -119,7 +129,7 @@ def _http(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
     )
 
 
-def _public(counts: Counts) -> dict[str, int]:
+def _public(counts: Counts) -> dict[str, float]:
     return {name: value for name, value in vars(counts).items() if not name.startswith("_")}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_the_stub_counts_rows_and_refuses_what_is_above_the_limit_of_a_window() 
     assert refused.value.code == 429
     assert 0 < int(refused.value.headers["Retry-After"]) <= 60
     assert (stats["requests"], stats["rows"], stats["refused"]) == (3, 1, 1)
+
+
+def test_the_stub_tells_for_how_long_it_refused() -> None:
+    with stub(limit=1, per_s=0.5) as url:
+        ask(f"{url}/v1/batch", {})
+        for _ in range(2):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(f"{url}/v1/batch", {})
+            refused.value.close()
+        assert ask(f"{url}/__stats")["refused_s"] == 0
+        time.sleep(0.5)
+        ask(f"{url}/v1/batch", {})
+        assert ask(f"{url}/__stats")["refused_s"] >= 0.5
 
 
 def test_a_peer_that_cannot_be_installed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
