@@ -124,8 +124,9 @@ class DestinationHook(BaseHook):
         """Ask the API who we are, changing nothing."""
         try:
             cls, credentials = self._target
+            limiter = Limiter(cls.rates)
             client = Client(
-                cls.endpoint(credentials), Limiter(cls.rates), judge=cls.judge, throttle=cls.throttle, attempts=2
+                cls.endpoint(credentials), limiter, judge=cls.judge, throttle=cls.throttle, attempts=2, patience_s=0
             )
             return True, client.run(cls.test())
         except CensusError as error:

@@ -72,6 +72,8 @@ class Client:
     :param judge: what a response means; a destination's own table.
     :param throttle: what a response's headers say about the rate that counted the request.
     :param attempts: how often one request is sent at the most.
+    :param patience_s: for so long it is sent more often, if the API answers 429 and says when to come back: it is well,
+        and others use up the limit.
     :param timeout_s: seconds to connect, seconds to wait for bytes of the answer.
     """
 
@@ -83,6 +85,7 @@ class Client:
         judge: Callable[[Response], verdicts.Verdict] = verdicts.judge,
         throttle: Callable[[Response], Throttle] = lambda _: Throttle(),
         attempts: int = 6,
+        patience_s: float = 120.0,
         timeout_s: tuple[float, float] = (10.0, 30.0),
         backoff_s: float = 0.5,
     ) -> None:
@@ -93,6 +96,7 @@ class Client:
         self._judge = judge
         self._throttle = throttle
         self._attempts = attempts
+        self._patience_s = patience_s
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
         self._stopped = threading.Event()
         limiter.sleep = self.sleep
@@ -190,7 +194,7 @@ class Client:
                     with self._lock:
                         self.traffic.refused_429 += 1
                     if retry.after_s is not None:
-                        self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S))
+                        self.limiter.pause(request.limit, min(retry.after_s, _MAX_WAIT_S), unused=request.cost)
                 if retry.applied and not request.idempotent:
                     raise Unanswered(
                         f"{request}: {retry.reason}",
@@ -205,6 +209,15 @@ class Client:
             case verdicts.Misdirected(reason):
                 raise ConfigError(f"{request}: {reason}")
 
+    def _give_up(self, attempts: int) -> Callable[[tenacity.RetryCallState], bool]:
+        def give_up(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            put_off = isinstance(error, _TryAgain) and error.status == 429 and error.retry.after_s
+            waited_s = state.seconds_since_start or 0.0
+            return state.attempt_number >= attempts and not (put_off and waited_s < self._patience_s)
+
+        return give_up
+
     def _try_again(self, request: Request, first: _TryAgain, attempts: int) -> Response:
         """Wait and send the request again, as often as is left after the attempt that failed with ``first``."""
         made = [first]
@@ -217,7 +230,7 @@ class Client:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             wait=self._wait,
-            stop=tenacity.stop_after_attempt(attempts),
+            stop=self._give_up(attempts),
             before_sleep=self._count_retry,
             sleep=self.sleep,
             reraise=True,
@@ -226,7 +239,7 @@ class Client:
             return retrying(attempt)
         except _TryAgain as error:
             raise Unavailable(
-                f"{request}: {error} after {attempts} attempts",
+                f"{request}: {error} after {retrying.statistics['attempt_number']} attempts",
                 status=error.status,
                 unheard=error.retry.applied and error.status is None,
             ) from None

@@ -4,6 +4,10 @@ When the next request may go.
 One :class:`Limiter` stands for one connection in one process; all its threads pass through it. It paces at the
 published rate instead of running into refusals, corrects the rate by what the API's headers say, and holds everything
 back while the API asks for a pause.
+
+Others may share the limit without knowing of each other, as the shards of a sync do. So what the API has put off is
+sent when it says, not one interval of our share later: those who begin at one time would meet again and again, and one
+of them always come first.
 """
 
 from __future__ import annotations
@@ -59,6 +63,8 @@ class _Bucket:
         self.share = share
         self.drained_at = float("-inf")
         self.blocked_until = float("-inf")
+        self.round = 0
+        self._used_until = float("-inf")  # drained_at, without those who still wait for their turn
         self.used_s = 0.0
         self.set_count(rate.count)
 
@@ -73,12 +79,27 @@ class _Bucket:
         return self.per_s / (self._allowed // cost - self._burst(cost) or self._allowed / cost)
 
     def reserve(self, cost: float, now: float) -> float:
-        """Take ``cost`` and return the time at which it may be used."""
-        burst = self._burst(cost)
-        interval_s = self.seconds(cost) * (1 if burst else 1 + _JITTER)
-        start = max(self.drained_at, now - burst * interval_s, self.blocked_until)
+        """Take ``cost`` and return the time from which it may be used."""
+        interval_s = self._interval(cost)
+        start = max(self.drained_at, now - self._burst(cost) * interval_s, self.blocked_until)
         self.drained_at = start + interval_s
-        return max(start, now)
+        return start
+
+    def use(self, cost: float, start: float) -> None:
+        """Count as used what was reserved."""
+        self._used_until = max(self._used_until, start + self._interval(cost))
+        self.used_s += self.seconds(cost)
+
+    def block(self, until: float, unused: float) -> None:
+        """Let nothing through, and let all who wait for their turn queue again, or they would all go when it ends."""
+        self.blocked_until = max(self.blocked_until, until)
+        if unused:
+            self._used_until -= self._interval(unused)
+        self.drained_at = self._used_until
+        self.round += 1
+
+    def _interval(self, cost: float) -> float:
+        return self.seconds(cost) * (1 if self._burst(cost) else 1 + _JITTER)
 
     def _burst(self, cost: float) -> int:
         """Return how many of this cost may be used at once."""
@@ -123,21 +144,24 @@ class Limiter:
         bucket = self._buckets.get(name or self._default)
         while bucket is not None:
             with self._lock:
-                at = bucket.reserve(cost, self._clock())
+                at, round = bucket.reserve(cost, self._clock()), bucket.round
             while (wait := at - self._clock()) > 0:
                 self.sleep(wait)
-            if bucket.blocked_until <= self._clock():
-                with self._lock:
-                    bucket.used_s += bucket.seconds(cost)
-                return
-            # The API asked for a pause while this thread slept: it queues again, or all who slept would go at once.
+            with self._lock:
+                if bucket.round == round:
+                    bucket.use(cost, at)
+                    return
 
-    def pause(self, name: str, seconds: float) -> None:
-        """Let nothing through for ``seconds``: the API said so."""
+    def pause(self, name: str, seconds: float, *, unused: float = 0) -> None:
+        """
+        Let nothing through for ``seconds``: the API said so.
+
+        :param unused: the cost of the request that it has put off.
+        """
         with self._lock:
             bucket = self._buckets.get(name or self._default)
             if bucket is not None:
-                bucket.blocked_until = max(bucket.blocked_until, self._clock() + min(seconds, _MAX_PAUSE_S))
+                bucket.block(self._clock() + min(seconds, _MAX_PAUSE_S), unused)
 
     def learn(self, name: str, throttle: Throttle) -> None:
         """Take over what the headers of an answer say."""

@@ -68,7 +68,7 @@ class Live:
 
     def call(self, method: str, path: str, **body: Any) -> Any:
         """Return what the REST API answers."""
-        answer = requests.request(method, f"{self._url}{path}", json=body or None, timeout=10)
+        answer = requests.request(method, f"{self._url}{path}", json=body or None, timeout=30)
         assert answer.ok, answer.text
         return answer.json()
 
@@ -78,7 +78,7 @@ class Live:
         def known() -> bool:
             try:
                 return requests.get(f"{self._url}/api/v2/dags/{dag_id}", timeout=5).ok
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 assert self._process.poll() is None, "airflow standalone has ended"
                 return False
 
@@ -103,6 +103,11 @@ class Live:
     def task(self, run_id: str, task_id: str = "messages") -> dict[str, Any]:
         """Return the task of a run."""
         return dict(self.call("GET", f"/api/v2/dags/live/dagRuns/{run_id}/taskInstances/{task_id}"))
+
+    def log(self, run_id: str, task_id: str, map_index: int, try_number: int) -> str:
+        """Return what a try of a mapped task has logged."""
+        path = f"dag_id=live/run_id={run_id}/task_id={task_id}/map_index={map_index}/attempt={try_number}.log"
+        return (self.home / "logs" / path).read_text()
 
     def xcom(self, run_id: str, key: str, task_id: str = "messages") -> Any:
         """Return an XCom of a run."""

@@ -185,7 +185,9 @@ def test_shards_side_by_side_lose_and_double_nothing_when_one_of_them_is_killed(
 
     path = f"/api/v2/dags/live/dagRuns/{run}/taskInstances/messages/listMapped"
     shards = {task["map_index"]: task for task in sharded.call("GET", path)["task_instances"]}
-    assert [shards[index]["try_number"] for index in range(4)] == [1, 2, 1, 1]
+    again = [index for index in range(4) if shards[index]["try_number"] > 1]
+    assert again == [1], "\n".join(sharded.log(run, "messages", index, 1) for index in again if index != 1)
+    assert shards[1]["try_number"] == 2
     assert {task["state"] for task in shards.values()} == {"success"}
     assert [shards[index]["rendered_map_index"] for index in range(4)] == [f"shard {n}/4" for n in range(4)]
     started = [dt.datetime.fromisoformat(shards[index]["start_date"]) for index in (0, 2, 3)]
@@ -193,11 +195,11 @@ def test_shards_side_by_side_lose_and_double_nothing_when_one_of_them_is_killed(
     assert max(started) < min(ended), "they did not run side by side"
     assert sorted(lines(slack.texts("general"))) == list(range(1, 13))
     result = sharded.xcom(run, "return_value", "messages_result")
-    assert result["watermark"] == {"column": "moved", "before": None, "after": 12}
+    assert result["watermark"]["after"] == 12
     assert result["counts"]["uncertain"] == result["counts"]["rejected"] == 0
 
     warehouse.put(13)
-    again = sharded.trigger()
-    sharded.wait(again, "messages_result")
+    second = sharded.trigger()
+    sharded.wait(second, "messages_result")
     assert sorted(lines(slack.texts("general"))) == list(range(1, 14))
-    assert sharded.xcom(again, "return_value", "messages_result")["counts"]["sent"] == 1
+    assert sharded.xcom(second, "return_value", "messages_result")["counts"]["sent"] == 1

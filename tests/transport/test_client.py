@@ -347,6 +347,20 @@ def test_after_all_attempts_it_gives_up_and_says_why(server: Server, connect: Ca
     assert len(server.seen) == 3
 
 
+def test_who_is_told_when_to_come_back_comes_back_more_often(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [*[answer(429, retry_after="0.01")] * 9, answer()]
+    client = connect()
+    assert client.send(post()).status == 200
+    assert client.traffic.retries == 9
+
+
+def test_who_is_told_to_come_back_for_too_long_gives_up(server: Server, connect: Callable[..., Client]) -> None:
+    server.answers = [answer(429, retry_after="0.1")]
+    with pytest.raises(Unavailable, match=r"HTTP 429 too many requests after \d+ attempts") as caught:
+        connect(patience_s=0.5).send(post())
+    assert str(caught.value).endswith(f" {len(server.seen)} attempts")
+
+
 def test_retry_after_is_obeyed(server: Server, connect: Callable[..., Client]) -> None:
     server.answers = [answer(429, retry_after="0.4"), answer()]
     started = time.monotonic()
