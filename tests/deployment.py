@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow import settings
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.models.dagrun import DagRun
 from airflow.models.renderedtifields import RenderedTaskInstanceFields as Fields
@@ -24,7 +25,7 @@ from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 
 _BUNDLE = "dags-folder"
 _START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -75,6 +76,9 @@ class Deployment:
     """Runs DAGs that no file holds, as the scheduler would, several runs of one DAG beside each other."""
 
     def __init__(self) -> None:
+        for engine in (settings.engine, settings.async_engine and settings.async_engine.sync_engine):
+            if engine and engine.dialect.name == "sqlite":
+                event.listen(engine, "connect", _wait_for_no_disk)
         initdb()
         DagBundlesManager().sync_bundles_to_db()
         if not hasattr(supervisor.in_process_api_server, "cache_info"):
@@ -213,6 +217,10 @@ class Deployment:
 
     def _run(self, session: Any, dag_id: str, run_id: str) -> DagRun:
         return session.scalars(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).one()
+
+
+def _wait_for_no_disk(connection: Any, _: Any) -> None:
+    connection.cursor().execute("PRAGMA synchronous = OFF")
 
 
 def _label(ti: TaskInstance | XComModel | Fields) -> str:
