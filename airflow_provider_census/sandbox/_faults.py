@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import functools
 import json
+import operator
 import socket
 import struct
 import time
@@ -33,6 +35,7 @@ class Call:
     :param json: the decoded body, None if it was not JSON.
     :param form: the decoded body of a form, else None.
     :param status: of the answer; None while there is none, and for good when the connection was reset.
+    :param answer: the decoded body of the answer, None if it was not JSON.
     :param at: Unix time of arrival.
     :param in_flight: how many requests of this API were being served when it arrived. Stand-ins answer at once; to
         see requests overlap, give them latency with ``Fault(delay_s=0.1, times=10**6)``.
@@ -47,6 +50,7 @@ class Call:
     status: int | None
     at: float
     in_flight: int
+    answer: Any = None
 
 
 @dataclass(kw_only=True)
@@ -61,8 +65,11 @@ class Fault:
     :param after: matching requests let through first.
     :param times: how many requests it hits before it is spent.
     :param status: answer this, with ``headers`` and ``body``, and apply nothing.
+    :param headers: without ``status``: apply, and let these be in the answer.
     :param reset: drop the connection, before or after the request is applied.
     :param truncate: apply, then answer with the first half of the body: good HTTP, broken JSON.
+    :param place: apply, then change the JSON of the answer there, if it has that: ``["data", 0, "id"]``; ``[]`` is all.
+    :param put: the JSON text that stands there instead; empty for nothing.
     :param delay_s: wait this long first; alone it only makes the answer late.
     :param html: apply nothing, answer 200 with a web page.
     """
@@ -78,6 +85,8 @@ class Fault:
     body: str | dict[str, Any] | None = None
     reset: Literal["before", "after"] | None = None
     truncate: bool = False
+    place: list[str | int] | None = None
+    put: str = ""
     delay_s: float = 0.0
     html: bool = False
 
@@ -103,6 +112,31 @@ class Fault:
         return _Answer(
             self.status, {"content-type": "text/plain; charset=utf-8", **self.headers}, (self.body or "").encode()
         )
+
+    def spoil(self, answer: _Answer) -> None:
+        """Change what the API answers."""
+        answer.headers |= {name.lower(): value for name, value in self.headers.items()}
+        if self.truncate:
+            answer.body = answer.body[: len(answer.body) // 2]
+        if self.place is not None:
+            answer.body = _changed(answer.body, self.place, self.put)
+
+
+def _changed(body: bytes, place: Sequence[str | int], text: str) -> bytes:
+    if not place:
+        return text.encode()
+    value = _json(body)
+    *way, last = place
+    try:
+        inner = functools.reduce(operator.getitem, way, value)
+        inner[last]  # only what is there
+        if text:
+            inner[last] = json.loads(text)
+        else:
+            del inner[last]
+    except (LookupError, TypeError):
+        return body
+    return json.dumps(value).encode()
 
 
 class Faults:
@@ -169,7 +203,7 @@ class Gate:
             _reset_connection(scope)
             await receive()  # returns as soon as the server has noticed
         else:
-            call.status = answer.status
+            call.status, call.answer = answer.status, _json(answer.body)
             await answer.send(send)
 
     async def _serve(self, scope: Scope, call: Call, body: bytes) -> _Answer | None:
@@ -184,8 +218,7 @@ class Gate:
         answer = fault.answer() or await self._apply(scope, body)
         if fault.reset == "after":
             return None
-        if fault.truncate:
-            answer.body = answer.body[: len(answer.body) // 2]
+        fault.spoil(answer)
         return answer
 
     async def _apply(self, scope: Scope, body: bytes) -> _Answer:
@@ -238,7 +271,7 @@ def _is_form(headers: Sequence[tuple[bytes, bytes]]) -> bool:
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

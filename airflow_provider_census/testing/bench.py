@@ -27,7 +27,7 @@ from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
 
 _FASTER = 1_000  # the stand-ins refuse what comes too fast; the cases are not about that
-_ARRIVED = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT, Outcome.DELETED)
+ARRIVED = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT, Outcome.DELETED)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Bench:
             destination = self._prepared(self.case.bind(self.door.cls, behavior))
             earlier = [self.case.earlier(record, n) for n, record in enumerate(records)]
             for record, result in zip(earlier, self.deliver(earlier, destination=destination), strict=True):
-                assert result.outcome in _ARRIVED, f"{record.id} could not be put there: {result.reason}"
+                assert result.outcome in ARRIVED, f"{record.id} could not be put there: {result.reason}"
         self.sandbox.ledger.clear()
         return records
 
@@ -239,7 +239,7 @@ class Bench:
         assert len(results) == len(records)
         for record, result in zip(records, results, strict=True):
             there = len(self.found(record))
-            if result.outcome in _ARRIVED:
+            if result.outcome in ARRIVED:
                 assert self.landed(record), f"{record.id} is reported {result.outcome} and has not landed"
                 assert there == (0 if self.case.deletes else 1), f"{record.id} is there {there} times"
             elif result.outcome in (Outcome.REJECTED, Outcome.INVALID):
@@ -252,7 +252,7 @@ class Bench:
     def assert_arrived(self, records: Sequence[Record], results: Sequence[RowResult]) -> None:
         """All records are accepted, and there."""
         refused = {
-            r.id: (x.outcome, x.reason) for r, x in zip(records, results, strict=True) if x.outcome not in _ARRIVED
+            r.id: (x.outcome, x.reason) for r, x in zip(records, results, strict=True) if x.outcome not in ARRIVED
         }
         assert not refused
         self.assert_truthful(records, results)

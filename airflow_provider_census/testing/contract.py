@@ -48,6 +48,7 @@ from airflow_provider_census.testing.bench import Bench, Door
 from airflow_provider_census.testing.cases.arrival import Arrival, Repetition
 from airflow_provider_census.testing.cases.declaration import Connection, Declaration
 from airflow_provider_census.testing.cases.look_up import LookUp
+from airflow_provider_census.testing.cases.nonsense import Nonsense
 from airflow_provider_census.testing.cases.refusal import Denial, Refusal
 from airflow_provider_census.testing.cases.run import Run
 from airflow_provider_census.testing.cases.select import select
@@ -56,7 +57,7 @@ from airflow_provider_census.testing.subject import Case, Subject, cases_of
 
 
 class DestinationContract(
-    Declaration, Connection, Arrival, Repetition, Refusal, Denial, Silence, Backpressure, LookUp, Run
+    Declaration, Connection, Arrival, Repetition, Refusal, Denial, Silence, Backpressure, Nonsense, LookUp, Run
 ):
     """Base of the test class of every destination; see the module."""
 

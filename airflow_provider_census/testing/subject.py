@@ -40,6 +40,8 @@ class Subject:
     :param options: as in ``options``; a function of the behavior where each needs its own.
     :param short: the body of a success that accounts for fewer records than were sent, where there is such a thing.
     :param tells_absence: whether an update of a record that is not there is known to be one.
+    :param silent: places of answers, as globs of dotted paths, where nothing means that nothing was refused; what the
+        API does not say there nobody can know.
     """
 
     object: str
@@ -58,6 +60,7 @@ class Subject:
     options: Mapping[str, Any] | Callable[[Behavior], Mapping[str, Any]] = field(default_factory=dict)
     short: Mapping[str, Any] | None = None
     tells_absence: bool = True
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,32 @@ def test_a_fault_answers_with_its_own_status_headers_and_body(sandbox, url):
     assert sandbox["counter"].notes == []
 
 
+@pytest.mark.parametrize(
+    ("place", "put", "answer"),
+    [
+        ([], "null", None),
+        (["notes"], "{}", {"notes": {}}),
+        (["notes", 0], "", {"notes": []}),
+        (["notes", 0, "note"], "7", {"notes": [{"note": 7}]}),
+        (["notes", 1], "7", {"notes": [{"note": "a"}]}),
+        (["notes", "note"], "7", {"notes": [{"note": "a"}]}),
+        (["other"], "7", {"notes": [{"note": "a"}]}),
+    ],
+)
+def test_an_answer_is_changed_where_it_has_that_place(sandbox, url, place, put, answer):
+    sandbox.inject(Fault(api="counter", place=place, put=put))
+    assert post(url).json() == answer
+    assert sandbox["counter"].notes == [{"note": "a"}]
+    assert sandbox.ledger[-1].answer == answer
+
+
+def test_headers_without_a_status_stand_in_the_answer_of_the_api(sandbox, url):
+    sandbox.inject(Fault(api="counter", headers={"X-Left": "0", "Content-Type": "text/plain"}))
+    response = post(url)
+    assert (response.status_code, response.json()) == (201, {"notes": [{"note": "a"}]})
+    assert (response.headers["x-left"], response.headers["content-type"]) == ("0", "text/plain")
+
+
 def test_a_delayed_request_is_applied_although_the_client_gave_up(sandbox, url):
     sandbox.inject(Fault(api="counter", delay_s=0.3))
     with pytest.raises(requests.ReadTimeout):

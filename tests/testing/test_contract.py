@@ -47,6 +47,11 @@ MUTANTS = {
             "test_a_poison_record_alone_is_rejected_in_the_words_of_the_api",
         ),
     ),
+    "believes that answers are as they should be": (
+        "outcomes = {True: Outcome.SENT, False: Outcome.REJECTED}\n"
+        "Slack._result = lambda self, response: RowResult(outcomes[response.json()['ok']], 'refused')",
+        ("test_an_absurd_answer_is_no_acceptance",),
+    ),
     "is paced by a rate nobody declared": (
         'Slack.rates = (Rate("list", 20, 60.0),)',
         ("test_every_request_waits_for_its_turn_under_a_declared_rate",),
