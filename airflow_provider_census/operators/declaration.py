@@ -110,7 +110,10 @@ def _check_model(sync: CensusSyncOperator) -> None:
 def _check_key(declared: object) -> None:
     entries = [*declared.items()] if isinstance(declared, Mapping) else []
     if len(entries) != 1:
-        raise ConfigError("sync_key must be {destination identifier: model column} with exactly one entry")
+        raise ConfigError(
+            f"sync_key={declared!r} must be {{destination identifier: model column}} with exactly one entry, like "
+            "{'external_id': 'id'}"
+        )
     for name in entries[0]:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"sync_key={declared!r} must be {{destination identifier: model column}}, both names")

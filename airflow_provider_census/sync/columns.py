@@ -22,10 +22,11 @@ def check_columns(columns: Sequence[str]) -> None:
         raise ConfigError(f"the model has a column {COPIES!r}; the name is taken, rename it in the SQL")
 
 
-def resolve_column(name: str, columns: Sequence[str]) -> str:
+def resolve_column(name: str, columns: Sequence[str], what: str = "column") -> str:
     """
     Return the column the author means by ``name``: the one of this spelling, else the only one that differs in case.
 
+    :param what: what the author names it for, in words for an error.
     :raises ConfigError: there is none, or more than one.
     """
     if name in columns:
@@ -33,4 +34,4 @@ def resolve_column(name: str, columns: Sequence[str]) -> str:
     near = [column for column in columns if column.lower() == name.lower()]
     if len(near) == 1:
         return near[0]
-    raise ConfigError.unknown("column", name, near or columns, where="in the model" if not near else "exactly")
+    raise ConfigError.unknown(what, name, near or columns, where="in the model" if not near else "exactly")

@@ -123,10 +123,8 @@ def check_mapping(declared: object) -> None:
                 f"mapping of {field!r}: {source!r} is no source; give a column name, Column, Constant or Template"
             )
         if isinstance(source, str) and (not _is_name(source) or "{{" in source):
-            raise ConfigError(
-                f"mapping of {field!r}: {source!r} is no name of a column; where values of the row are put into text, "
-                f"write Template('{{{{ first }}}} {{{{ last }}}}')"
-            )
+            hint = f"; where values of the row are put into text, write Template({source!r})" if "{{" in source else ""
+            raise ConfigError(f"mapping of {field!r}: {source!r} is no name of a column{hint}")
 
 
 def _is_name(value: object) -> bool:

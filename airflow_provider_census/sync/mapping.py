@@ -66,7 +66,7 @@ class Mapper:
         self._destination = destination
         self._converter = Converter(destination)
         self._normalise = destination.identifier.normalise
-        self.key_column = resolve_column(key_column, self._columns)
+        self.key_column = resolve_column(key_column, self._columns, "sync_key column")
         self._key_at = self._columns.index(self.key_column)
         self._copies_at = len(self._columns)
         self._all = isinstance(declared, SyncAll)
@@ -84,6 +84,7 @@ class Mapper:
         for path in self.if_empty:
             destination.check_if_empty(path)
         self._refuse_overlaps()
+        self._refuse_another_identity(sources)
         self._tree: Tree = readers if self._all else _tree(readers)
         self._required = self._check_required()
         # One for each field: their order is no change.
@@ -144,8 +145,10 @@ class Mapper:
         return hashlib.blake2b(repr((self._all, field, meant)).encode(), digest_size=8).digest()
 
     def _sync_all(self, declared: SyncAll) -> dict[str, FieldSource]:
-        excluded = {resolve_column(c, self._columns) for c in declared.exclude} | {self.key_column}
-        spelled = {resolve_column(c, self._columns) for c in declared.json}
+        excluded = {resolve_column(c, self._columns, "SyncAll exclude: column") for c in declared.exclude} | {
+            self.key_column
+        }
+        spelled = {resolve_column(c, self._columns, "SyncAll json: column") for c in declared.json}
         sources: dict[str, FieldSource] = {}
         for column in self._columns:
             if column in excluded:
@@ -183,10 +186,7 @@ class Mapper:
         return FromColumn(column, self._position(column.name, f"mapping of {field!r}"), field, self._converter)
 
     def _position(self, column: str, where: str) -> int:
-        try:
-            at = self._columns.index(resolve_column(column, self._columns))
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+        at = self._columns.index(resolve_column(column, self._columns, f"{where}: column"))
         self._read.add(at)
         return at
 
@@ -197,6 +197,21 @@ class Mapper:
                     raise ConfigError(
                         f"the mapping fills {path!r} and {other!r}, one inside the other; keep one of them"
                     )
+
+    def _refuse_another_identity(self, sources: Mapping[str, FieldSource]) -> None:
+        # What was created under another value than the sync key's would not be found again, and made anew by each run.
+        behavior, identifier = self._destination.behavior, self._destination.identifier.name
+        if behavior.adds or behavior in (Behavior.UPDATE_ONLY, Behavior.DELETE):
+            return
+        for field, source in sources.items():
+            if (self._destination.home(field) if self._all else field) != identifier:
+                continue
+            column = source.name if isinstance(source, Column) else source if isinstance(source, str) else None
+            if column is None or resolve_column(column, self._columns) != self.key_column:
+                raise ConfigError(
+                    f"the mapping fills {identifier!r}, by which records are found, with something else than the "
+                    f"sync_key's column {self.key_column!r}; leave that to the sync_key"
+                )
 
     def _check_required(self) -> list[tuple[str, ...]]:
         groups = [(r,) if isinstance(r, str) else r for r in self._destination.object.required]

@@ -52,7 +52,7 @@ def open_changes(
         check_shards(before, shards)
     if before is not None and moved(before, target, doubles=behavior.adds and not full_refresh):
         before, lost = None, False
-    column = resolve_column(delta.column, reader.columns)
+    column = resolve_column(delta.column, reader.columns, "cursor column")
     reached = whole.highest(column) if whole else None
     if before is not None and before.column != column:
         log.warning(

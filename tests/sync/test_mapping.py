@@ -15,7 +15,7 @@ from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.fields import Column, Constant, MappingDeclaration, SyncAll
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 from tests.sync.support import SEND, UPSERT, Duck, Rig, Tiny, TinyApi, Users, bound
 
 RECORD = Tiny("record", UPSERT)
@@ -372,6 +372,41 @@ def test_an_unknown_null_policy_names_the_valid_ones() -> None:
 def test_a_wrong_mapping_is_refused_with_what_is_valid(declared: Any, object: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Mapper(declared, "id", ["id", "v", "w"], Tiny(object, UPSERT))
+
+
+@pytest.mark.parametrize("behavior", [UPSERT, Behavior.CREATE_ONLY, Behavior.MIRROR])
+@pytest.mark.parametrize(
+    "declared",
+    [{"email": "v"}, {"email": Template("{{ id }}")}, {"email": Constant("x")}, SyncAll(normalize="snake_case")],
+)
+def test_a_record_that_is_created_has_the_identifier_it_is_found_by(declared: Any, behavior: Behavior) -> None:
+    with pytest.raises(ConfigError, match=r"'email', by which records are found, .* the sync_key's column 'id'"):
+        Mapper(declared, "id", ["id", "v", "Email"], Tiny("record", behavior, "email"))
+
+
+@pytest.mark.parametrize("source", ["ID", Column("id", null="reject")])
+def test_the_identifier_may_be_mapped_from_the_column_of_the_sync_key(source: Any) -> None:
+    mapped = Mapper({"email": source}, "id", ["id"], Tiny("record", UPSERT, "email"))(["k"])
+    assert isinstance(mapped, Record)
+    assert mapped.fields == {"email": "k"}
+
+
+def test_an_update_may_give_a_record_another_identifier() -> None:
+    assert Mapper({"email": "v"}, "id", ["id", "v"], Tiny("record", Behavior.UPDATE_ONLY, "email")).reads == ["v"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "key", "says"),
+    [
+        ({}, "user_id", "sync_key column 'user_id' is not known in the model; valid: 'id', 'v'"),
+        ({"f": "w"}, "id", "mapping of 'f': column 'w' is not known in the model"),
+        (SyncAll(exclude=["w"]), "id", "SyncAll exclude: column 'w' is not known in the model"),
+        (SyncAll(json=["w"]), "id", "SyncAll json: column 'w' is not known in the model"),
+    ],
+)
+def test_a_column_the_model_does_not_have_is_named_with_what_wants_it(declared: Any, key: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        Mapper(declared, key, ["id", "v"], RECORD)
 
 
 def test_fields_that_only_begin_alike_do_not_overlap() -> None:
