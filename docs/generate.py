@@ -32,6 +32,9 @@ again for every request, 500, 502, 504 and a lost answer only where sending twic
 whole is halved until the record at fault is alone, as is one for which the API fails while it answers others. A
 redirect or an invalid certificate means that the host is wrong.
 
+The option `on_uncertain` is everybody's: `"hold"` (the default) lists a row that got no answer and never sends it again
+by itself, `"resend"` would rather have it twice than not at all.
+
 Where present values can be read, ``Snapshot(baseline="adopt")`` can compare with them and ``set="if_empty"`` leave them
 alone. Objects without that line cannot be looked up.
 """

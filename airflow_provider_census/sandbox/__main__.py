@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 
 from airflow_provider_census.sandbox.core import Sandbox, names
 
@@ -15,8 +17,9 @@ def main() -> None:
     arguments = parser.parse_args()
     sandbox = Sandbox(port=arguments.port, host=arguments.host)
     print(f"listening on http://{sandbox.host}:{sandbox.port}", flush=True)
+    print("connections to it, for the environment of Airflow:", flush=True)
     for name in names():
-        print(f"{name:<11} at {sandbox.url(name)}", flush=True)
+        print(f"export AIRFLOW_CONN_{name.upper()}={shlex.quote(json.dumps(sandbox.connection(name)))}", flush=True)
     sandbox.serve()
 
 
