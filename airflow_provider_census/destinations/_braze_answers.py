@@ -10,19 +10,13 @@ import time
 from typing import Any, TypedDict
 
 from airflow_provider_census.errors import AuthError
-from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Response
 from airflow_provider_census.transport.rate import Throttle
 
 Results = list[RowResult | None]
 
-OUTCOME = {
-    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
-    Behavior.UPDATE_ONLY: Outcome.UPDATED,
-    Behavior.DELETE: Outcome.DELETED,
-    Behavior.SEND: Outcome.SENT,
-}
 _LONGEST_WINDOW_S = 3600.0  # page "API limits": hourly limits start anew at the full hour
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import quote
 
-from airflow_provider_census.destinations._braze_answers import OUTCOME, Refusal, Results, permit, words
+from airflow_provider_census.destinations._braze_answers import Refusal, Results, permit, words
 from airflow_provider_census.destinations._braze_values import walk
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import ConfigError
@@ -130,7 +130,7 @@ def write(behavior: Behavior, catalog: str, items: Sequence[Json], *, idempotent
     if not response.ok:
         raise Refused(words(response), status=response.status)
     accepted = response.read(Refusal).get("message") == "success"
-    return [RowResult(OUTCOME[behavior], status=response.status) if accepted else None] * len(items)
+    return [RowResult(behavior.done, status=response.status) if accepted else None] * len(items)
 
 
 def _emptied(fields: Iterable[str], has: frozenset[str]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from airflow_provider_census.destinations._braze_answers import OUTCOME, Refusal, Results, permit, refusals, words
+from airflow_provider_census.destinations._braze_answers import Refusal, Results, permit, refusals, words
 from airflow_provider_census.destinations._braze_profiles import look_up
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
@@ -162,5 +162,5 @@ def track(array: str, objects: Sequence[Json], behavior: Behavior, *, idempotent
             raise Refused(words(response), status=response.status)
     elif counts.get(f"{array}_processed") != len(objects) - len(refused):
         settled = False
-    accepted = RowResult(OUTCOME[behavior], status=response.status) if settled else None
+    accepted = RowResult(behavior.done, status=response.status) if settled else None
     return [rejected(refused[i], response.status) if i in refused else accepted for i in range(len(objects))]

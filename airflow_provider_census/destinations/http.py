@@ -55,14 +55,10 @@ from airflow_provider_census.transport.message import Endpoint, Exchange, Json, 
 from airflow_provider_census.transport.rate import Rate
 
 _NAME = re.compile(r"[^\s{}.]+(\.[^\s{}.]+)*")
-_DONE = {
-    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
-    Behavior.UPDATE_ONLY: Outcome.UPDATED,
-    Behavior.CREATE_ONLY: Outcome.CREATED,
-    Behavior.DELETE: Outcome.DELETED,
-    Behavior.APPEND: Outcome.SENT,
-    Behavior.SEND: Outcome.SENT,
-}
+_BEHAVIORS = (
+    *(Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE),
+    *(Behavior.APPEND, Behavior.SEND, Behavior.MIRROR),
+)
 
 
 class Http(Destination):
@@ -72,7 +68,7 @@ class Http(Destination):
     objects = (
         ObjectType(
             name="request",
-            behaviors=(*_DONE, Behavior.MIRROR),
+            behaviors=_BEHAVIORS,
             identifiers=(Identifier(ID),),
             options=OPTIONS,
         ),
@@ -219,7 +215,7 @@ class Http(Destination):
             headers={**self._settings.headers, **self._idempotency(call, path, batch)},
             idempotent=all(self.resendable(operation) for operation in batch),
         )
-        done = RowResult(_DONE[kind])
+        done = RowResult(kind.done)
         response, again = (yield from _sent(request)) if call.skips else ((yield request), False)
         if response.status in call.skips and len(batch) == 1:
             # What is gone, or is there, after a request without an answer is its work.
