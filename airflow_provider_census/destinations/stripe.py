@@ -24,7 +24,8 @@ from urllib.parse import quote
 
 from airflow_provider_census.destinations import _stripe_answers as answers
 from airflow_provider_census.destinations import _stripe_form as forms
-from airflow_provider_census.destinations._stripe_customers import MAX_LOOK_UP, Customers
+from airflow_provider_census.destinations._stripe_customers import Customers
+from airflow_provider_census.destinations._stripe_look_up import MAX_LOOK_UP, LookUp
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
@@ -84,7 +85,8 @@ class Stripe(Destination):
         """Refuse to create what Stripe alone names."""
         if self.identifier.name == "id" and self.behavior is _C:
             raise ConfigError("Stripe chooses the ids of new customers; identify them by 'email' or 'metadata.<key>'")
-        self._customers = Customers(self.identifier.name, self.sync_id, self._rate)
+        self._look_up = LookUp(self.identifier.name, self._rate)
+        self._customers = Customers(self._look_up, self.sync_id, self._rate)
 
     def find_identifier(self, name: str | None) -> Identifier:
         """Return the identifier of this name; any key of metadata is one."""
@@ -161,7 +163,7 @@ class Stripe(Destination):
 
     def prepare(self, fields: Sequence[str]) -> Exchange[None]:
         """Learn about the customers that search may not show yet."""
-        yield from self._customers.prepare()
+        yield from self._look_up.prepare()
 
     def check(self, operation: Operation) -> str | None:
         """Return what Stripe could not take."""
@@ -183,18 +185,18 @@ class Stripe(Destination):
 
     def max_fetch(self) -> int:
         """Return how many customers one search finds, 1 without search."""
-        return MAX_LOOK_UP if self._customers.searches else 1
+        return MAX_LOOK_UP if self._look_up.searches else 1
 
     def requests_to_fetch(self, count: int) -> Mapping[str, float]:
         """Count the search and one request for each, or a list."""
-        if not self._customers.searches:
+        if not self._look_up.searches:
             return {self._rate("get" if self.identifier.name == "id" else "list"): count}
         costs: dict[str, float] = {self._rate("get"): count}
         return costs | {self._rate("search"): costs.get(self._rate("search"), 0) + 1}
 
     def fetch(self, operations: Sequence[Operation]) -> Exchange[Sequence[Held | str]]:
         """Look customers up."""
-        return (yield from self._customers.fetch(operations))
+        return (yield from self._look_up.fetch(operations))
 
     def same(self, path: str, wanted: Any, held: Any) -> bool:
         """Compare as the form is written, in which all is text."""
@@ -210,14 +212,14 @@ class Stripe(Destination):
 
     def max_batch(self, operation: Operation) -> int:
         """Return how many customers one search finds. Each is then written by a request of its own."""
-        shared = self._customers.searches and len(quote(operation.record.id)) <= _MAX_SHARED_VALUE
+        shared = self._look_up.searches and len(quote(operation.record.id)) <= _MAX_SHARED_VALUE
         return MAX_LOOK_UP if shared else 1
 
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Count the look-ups and one write for each."""
         costs = {self._rate("create" if batch[0].behavior is _C else "update"): len(batch)}
         if self.identifier.name != "id" and batch[0].found is None:
-            look_up = self._rate("search" if self._customers.searches else "list")
+            look_up = self._rate("search" if self._look_up.searches else "list")
             costs[look_up] = costs.get(look_up, 0) + 1
         return costs
 

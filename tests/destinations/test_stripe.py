@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_census.destinations import _stripe_customers
+from airflow_provider_census.destinations import _stripe_look_up
 from airflow_provider_census.destinations._stripe_form import form
 from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.destinations.stripe import Stripe
@@ -383,11 +383,11 @@ class TestByMetadata:
         assert eight.outcome is Outcome.UPDATED
 
     def test_no_more_is_remembered_than_search_can_be_late(self, client, stripe, monkeypatch):
-        monkeypatch.setattr(_stripe_customers, "_MAX_REMEMBERED", 2)
+        monkeypatch.setattr(_stripe_look_up, "_MAX_REMEMBERED", 2)
         destination = ready(client, by=BY_KEY)
         for id in ("1", "2", "3"):
             send(client, destination, operation(UPSERT, id, name="x"))
-        assert len(destination._customers._recent) == 2
+        assert len(destination._look_up._recent) == 2
 
     @pytest.mark.parametrize("key", ["", "x" * 41, "a[b]", "a.b"])
     def test_a_key_that_metadata_cannot_have_is_refused(self, key):
