@@ -17,6 +17,7 @@ from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sandbox.core import Call, Fault, Sandbox
 from airflow_provider_census.sync.delta import Delta, Snapshot, Watermark
 from airflow_provider_census.sync.paths import without
+from airflow_provider_census.sync.values import Record
 from airflow_provider_census.testing.bench import ARRIVED, Bench, Door
 from airflow_provider_census.testing.cases.select import one_of_each, only
 
@@ -123,7 +124,7 @@ def _run(bench: Bench, rows: Rows, *, delta: Delta = _MOVED, keep: str = "") -> 
     counts = result.tally.counts
     assert counts.total() == result.tally.read, result.to_json()
     records = [bench.case.record(n, **row) for n, (_, row) in enumerate(rows)]
-    there = [replace(record, fields=without(record.fields, [keep] if keep else [])) for record in records]
+    there = [Record(record.key, record.id, without(record.fields, [keep] if keep else [])) for record in records]
     landed = sum(map(bench.landed, there))
     assert sum(counts[outcome] for outcome in ARRIVED) <= landed, result.to_json()
 
