@@ -1,5 +1,6 @@
 """
-How often a request is put before its answer is taken as lost, and how far a listing is followed.
+What all answers have in common, how often a request is put before its answer is taken as lost, and how far a listing is
+followed.
 
 ``read`` turns a response into the answer of an API. It raises Unanswered for what is none: HTML of a proxy, or half of
 an answer.
@@ -7,15 +8,45 @@ an answer.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
+from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
 _Answer = TypeVar("_Answer")
+_Body = TypeVar("_Body")
 Read = Callable[[Response], _Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(abc.ABC, Generic[_Body]):
+    """
+    An answer of an API, or a refusal of whatever stands before it.
+
+    :param body: empty in a refusal.
+    """
+
+    status: int
+    body: _Body
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was carried out."""
+        return 200 <= self.status < 300
+
+    @property
+    @abc.abstractmethod
+    def words(self) -> str:
+        """What a refusal says."""
+
+    def rejected(self) -> RowResult:
+        """Return the rejection in the words of the API."""
+        return rejected(self.words, self.status)
 
 
 def ask(request: Request, read: Read[_Answer]) -> Exchange[_Answer]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_census.destinations import _asking as asking
-from airflow_provider_census.destinations.refusal import Refused, rejected
+from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
@@ -117,22 +116,14 @@ Body = TypeVar("Body")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[Body]):
+class Answer(asking.Answer[Body]):
     """
     An answer of Intercom, or a refusal of whatever stands before it.
 
-    :param body: empty in a refusal.
     :param errors: the list in a refusal, None where Intercom gave none.
     """
 
-    status: int
-    body: Body
     errors: list[_Error] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request was carried out."""
-        return 200 <= self.status < 300
 
     @property
     def absent(self) -> bool:
@@ -145,10 +136,6 @@ class Answer(Generic[Body]):
         if not self.errors:
             return f"HTTP {self.status}, without a word of Intercom"
         return "; ".join(error.get("message") or error.get("code") or "an error without words" for error in self.errors)
-
-    def rejected(self) -> RowResult:
-        """Return the rejection in Intercom's words."""
-        return rejected(self.words, self.status)
 
     def refused_look_up(self) -> Refused | Unavailable:
         """Return the error of a look-up without a result: one value may be at fault, if it is Intercom that says so."""

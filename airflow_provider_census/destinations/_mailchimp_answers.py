@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, NotRequired, Required, TypedDict, TypeVar
+from typing import Any, NotRequired, Required, TypedDict, TypeVar
 
 from airflow_provider_census.destinations import _asking as asking
-from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import Unanswered
-from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
 # Mailchimp has no error codes, and `type` is one constant URL: titles and details are all there is to tell them apart.
@@ -126,21 +124,14 @@ Body = TypeVar("Body")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[Body]):
+class Answer(asking.Answer[Body]):
     """
     An answer of Mailchimp, or a refusal of whatever stands before it.
 
-    :param body: empty in a refusal; ``problem`` is what that says.
+    :param problem: what a refusal says.
     """
 
-    status: int
-    body: Body
     problem: Problem
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request was carried out."""
-        return 200 <= self.status < 300
 
     @property
     def title(self) -> str:
@@ -159,10 +150,6 @@ class Answer(Generic[Body]):
             return f"HTTP {self.status}, without a word of Mailchimp"
         fields = ", ".join(f"{e.get('field')}: {e.get('message')}" for e in self.problem.get("errors") or ())
         return explain(": ".join(filter(None, (self.title, self.problem.get("detail"), fields))))
-
-    def rejected(self) -> RowResult:
-        """Return the rejection in Mailchimp's words."""
-        return rejected(self.words, self.status)
 
 
 def explain(text: str) -> str:

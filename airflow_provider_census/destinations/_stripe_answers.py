@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict, TypeVar
 
 from airflow_provider_census.destinations import _asking as asking
-from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Exchange, Request, Response
 
@@ -71,24 +69,16 @@ Body = TypeVar("Body", bound=Thing)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[Body]):
+class Answer(asking.Answer[Body]):
     """
     An answer that is Stripe's own.
 
-    :param body: empty in a refusal.
     :param replayed: it is the recorded answer to an earlier request with the same idempotency key.
     """
 
-    status: int
-    body: Body
     error: _Error
     request_id: str
     replayed: bool
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request was carried out."""
-        return 200 <= self.status < 300
 
     @property
     def words(self) -> str:
@@ -102,10 +92,6 @@ class Answer(Generic[Body]):
     def no_customer(self) -> bool:
         """Whether there is no such customer, or no longer. Other objects may be missing, too: a payment method."""
         return self.status == 404 and self.error.get("param") in (None, "id", "customer")
-
-    def rejected(self) -> RowResult:
-        """Return the rejection in Stripe's words."""
-        return rejected(self.words, self.status)
 
 
 def read(response: Response, promised: type[Body]) -> Answer[Body]:
