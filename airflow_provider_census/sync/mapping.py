@@ -30,13 +30,14 @@ from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowRe
 if TYPE_CHECKING:
     from airflow_provider_census.destinations.base import Destination
 
-# What a behavior reaches, as fingerprints: one that reaches more has rows to send that the last one skipped.
-_CREATES, _UPDATES = b"creates.", b"updates."
+# What a behavior sees to, as fingerprints: one that sees to more has rows to send that the last one has left alone.
+_CREATES, _UPDATES, _DELETES = b"creates.", b"updates.", b"deletes."
 _REACHES = {
     Behavior.UPDATE_OR_CREATE: (_CREATES, _UPDATES),
     Behavior.MIRROR: (_CREATES, _UPDATES),
     Behavior.UPDATE_ONLY: (_UPDATES,),
     Behavior.CREATE_ONLY: (_CREATES,),
+    Behavior.DELETE: (_DELETES,),
 }
 
 
@@ -47,7 +48,7 @@ class Mapper:
     :param declared: destination field ← column, :class:`Constant` or :class:`Template`; or :class:`SyncAll`.
     :param key_column: the model column that identifies a record.
     :param columns: what the model returns, in order. Rows may have one value more: how often their key is there.
-    :ivar fingerprints: of the fields, how they are filled, and of what the behavior reaches.
+    :ivar fingerprints: of what the behavior reaches and, where it updates, of the fields and how they are filled.
     :ivar if_empty: the fields that are written only where the destination holds nothing for them.
     :raises ConfigError: a column, a field or a required field is missing, or two fields claim one place.
     """
@@ -87,9 +88,10 @@ class Mapper:
         self._refuse_another_identity(sources)
         self._tree: Tree = readers if self._all else _tree(readers)
         self._required = self._check_required()
-        # One for each field: their order is no change.
-        fields = (self._fingerprint(field, source) for field, source in sources.items())
-        self.fingerprints = frozenset((*fields, *_REACHES.get(destination.behavior, ())))
+        # One for each field: their order is no change. To others than updates a field is none either.
+        behavior = destination.behavior
+        fields = [self._fingerprint(field, source) for field, source in sources.items() if behavior.updates]
+        self.fingerprints = frozenset((*fields, *_REACHES.get(behavior, ())))
 
     def __call__(self, row: Sequence[Any]) -> Record | RowResult:
         """Return the record of ``row``, or why there is none."""

@@ -12,9 +12,10 @@ from airflow_provider_census.errors import StateError
 from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
+from airflow_provider_census.sync.marks import any_version
 from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import check_follows, moved, reaches_more
+from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
 from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.sync.watermark_changes import WatermarkChanges
 
@@ -39,8 +40,8 @@ def open_changes(
 
     :param before: state of the last run, None without one; ``lost`` tells that there were runs all the same.
     :param target: where the rows go; elsewhere than before, the run is a first one.
-    :param mapping: fingerprints of its fields and of what the behavior reaches; others than before send
-        everything again where that is harmless.
+    :param mapping: fingerprints of its fields and of what the behavior reaches; others than before send everything
+        again, save what is in doubt.
     :param whole: the model of the whole sync, where ``reader`` reads one of its ``shards``.
     :raises StateError: the state speaks of something else and rows would double, or is lost and the author wants to be
         told.
@@ -52,6 +53,10 @@ def open_changes(
         check_shards(before, shards)
     if before is not None and moved(before, target, doubles=behavior.adds and not full_refresh):
         before, lost = None, False
+    if before is not None and not full_refresh:
+        same = mapping == before.mapping
+        doubts = before.in_doubt if same else frozenset(map(any_version, before.in_doubt))
+        start = replace(start, in_doubt=doubts, in_doubt_since=before.in_doubt_since)
     column = resolve_column(delta.column, reader.columns, "cursor column")
     reached = whole.highest(column) if whole else None
     if before is not None and before.column != column:
@@ -73,11 +78,13 @@ def open_changes(
             behavior=behavior,
             reached=reached,
         )
-    now = replace(before, mapping=start.mapping, snapshot=False, columns=(), shards=shards)
-    resend = full_refresh or (behavior.updates and reaches_more(before, mapping))
-    if resend:
-        # Cut short, the run after it must not take for settled what only the earlier ones sent.
-        now = replace(now, settled=frozenset(), owed=(), owed_null_keys=False, in_doubt=frozenset(), in_doubt_since=0)
+    if behavior.adds and not full_refresh:
+        check_adds(before, known=before.watermark is not None)
+    resend = full_refresh or reaches_more(before, mapping)
+    now = replace(start, watermark=before.watermark)
+    if not resend:
+        # Cut short, the run after it would take for settled what only the earlier ones sent.
+        now = replace(now, settled=before.settled, owed=before.owed, owed_null_keys=before.owed_null_keys)
     since = None if resend else before.watermark
     return WatermarkChanges(reader, delta, now, since=since, behavior=behavior, reached=reached)
 

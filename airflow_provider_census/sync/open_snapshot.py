@@ -16,11 +16,12 @@ from airflow_provider_census.sync.model import Model, Source
 from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
+from airflow_provider_census.sync.snapshot_table import GONE, THERE, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.tables import Database
-from airflow_provider_census.sync.target import check_follows, moved, reaches_more
+from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
+from airflow_provider_census.sync.values import Behavior
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,11 @@ def open_snapshot(
         skips=delta.baseline == "skip",
         sync_id=destination.sync_id,
     )
-    digest = Digest.of(mapper.reads, mapper.fingerprints) if behavior.updates else Digest(mapper.reads, "")
+    if before is not None and behavior.adds and not full_refresh:
+        check_adds(before, known=known)
+    digest = _digest(mapper, behavior)
     last = before if before is not None and before.target == target else None
-    # A shard without rows has kept none, though the others have.
-    kept = last is not None and (last.snapshot or (last.shards > 1 and bool(last.columns)))
+    kept = last is not None and last.columns is not None
     former = None
     if last is not None and kept and known and behavior.updates and not full_refresh:
         former = _former(last, mapper.fingerprints, columns)
@@ -96,7 +98,7 @@ def open_snapshot(
     now = State(
         target=target,
         mapping=mapper.fingerprints,
-        columns=tuple(digest.columns) if behavior.updates else (),
+        columns=tuple(digest.columns),
         shards=model.part[0].of if model.part else 1,
     )
     lower = destination.identifier.lower
@@ -105,6 +107,7 @@ def open_snapshot(
         key=mapper.key_column,
         columns=digest.columns,
         salt=digest.salt,
+        word=digest.word,
         former=former,
         lower=lower,
         table=name,
@@ -112,7 +115,8 @@ def open_snapshot(
         dialect=source.dialect,
         paramstyle=source.paramstyle,
     )
-    doubts = SnapshotDoubts(database, beside, by_key=behavior.adds)
+    remapped = last is None or last.mapping != mapper.fingerprints
+    doubts = SnapshotDoubts(database, beside, by_key=not behavior.updates, remapped=remapped)
     if elsewhere is None:
         return SnapshotChanges(database, here, doubts, now, **settings)
     parts = range(closes) if model.part is None else [model.part[0].index]
@@ -121,6 +125,13 @@ def open_snapshot(
         stage.model, key="sync_key", columns=(), salt="", former=former, lower=lower, table=name, **there
     )
     return StagedChanges(source, model, here, stage, database, staged, doubts, now, lower=lower, **settings)
+
+
+def _digest(mapper: Mapper, behavior: Behavior) -> Digest:
+    """Return what is compared of a row: to be deleted, or only to be there, is the same in whatever form."""
+    if behavior.updates:
+        return Digest.of(mapper.reads, mapper.fingerprints)
+    return Digest((), "", word=GONE if behavior is Behavior.DELETE else THERE)
 
 
 def stage_names(snapshot: str, parts: Iterable[int]) -> list[str]:
@@ -162,11 +173,12 @@ def _former(before: State, mapping: Set[bytes], columns: Sequence[str]) -> Diges
     """Return what was compared until now, if all of what is compared now is in it: then nothing need be sent again."""
     if mapping == before.mapping or reaches_more(before, mapping):
         return None
-    if missing := set(before.columns).difference(columns):
+    compared = before.columns or ()
+    if missing := set(compared).difference(columns):
         log.info(
             "Fields were left out of the mapping since the last run, and their columns (%s) of the model too, so that "
             "no row can be compared with what was sent: all rows are sent again.",
             ", ".join(sorted(missing)),
         )
         return None
-    return Digest.of(before.columns, before.mapping)
+    return Digest.of(compared, before.mapping)

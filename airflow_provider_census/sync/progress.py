@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 
 from airflow_provider_census.errors import ThresholdExceeded
+from airflow_provider_census.sync.marks import any_version, mark
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.values import Record, RowResult
+from airflow_provider_census.sync.values import Behavior, Record, RowResult
 
 #: More rows than this are not owed by key: the run stops instead, and its state stays small.
 MAX_OWED = 2_000
@@ -102,11 +103,13 @@ class Progress:
     before the first one still open.
 
     :param before: the state to go on from.
+    :param behavior: what is done with the rows.
     :param lag: how far below the watermark the next run reads again; what arrived is remembered from there on.
     """
 
-    def __init__(self, before: State, *, lag: Any = None) -> None:
+    def __init__(self, before: State, *, behavior: Behavior, lag: Any = None) -> None:
         self._before = before
+        self._behavior = behavior
         self._lag = lag
         self._watermark = before.watermark
         self._open: deque[Change] = deque()
@@ -138,24 +141,27 @@ class Progress:
 
     def meet_doubt(self, change: Change) -> int | None:
         """Return since when an earlier run may have sent this row, None if none has; it is in doubt until settled."""
-        digest = change.digest if self._old_doubts else None
-        if digest is None or digest not in self._old_doubts:
+        if not self._old_doubts or change.record is None:
             return None
-        self._old_doubts.discard(digest)
-        self._doubts[digest] = self._before.in_doubt_since
-        return self._before.in_doubt_since
+        sent = mark(change.record, self._behavior)
+        for left in (sent, any_version(sent)):
+            if left in self._old_doubts:
+                self._old_doubts.discard(left)
+                self._doubts[left] = self._before.in_doubt_since
+                return self._before.in_doubt_since
+        return None
 
     def intend(self, change: Change, at: int) -> None:
         """Take note that a row is about to be sent."""
-        digest = change.digest
-        if digest is not None:
-            self._doubts[digest] = at
+        if change.record is not None:
+            self._doubts[mark(change.record, self._behavior)] = at
 
     def known(self, change: Change) -> None:
         """Take note that what became of a row is known."""
-        digest = change.digest if self._doubts else None
-        if digest is not None:
-            self._doubts.pop(digest, None)
+        if self._doubts and change.record is not None:
+            sent = mark(change.record, self._behavior)
+            self._doubts.pop(sent, None)
+            self._doubts.pop(any_version(sent), None)
 
     def open(self, change: Change) -> None:
         """Take note of a row, in the order of the cursor."""

@@ -159,6 +159,7 @@ class _Run:
         target = destination.target(self._client.endpoint, mapper.constants)
         before = self._store.load()
         self._sequence = before.sequence if before else 0
+        self._remapped = before is not None and before.mapping != mapper.fingerprints
         if isinstance(sync.delta, Snapshot):
             self._changes = open_snapshot(
                 sync.delta,
@@ -194,6 +195,9 @@ class _Run:
         """Send what changed. The state is committed however this ends."""
         assert self._changes is not None
         try:
+            if self._remapped:
+                # Should this run be killed, and the next be as the last one was: nothing is settled for that any more.
+                self._save()
             self._deliver(self._updates())
             # Behind the updates: a record that is there under another key now must not be deleted.
             self._deliver(self._deletions())

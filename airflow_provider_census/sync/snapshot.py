@@ -14,7 +14,7 @@ from sqlglot import exp
 
 from airflow_provider_census.sync.hashing import md5
 from airflow_provider_census.sync.model import COPIES, Model, Query
-from airflow_provider_census.sync.snapshot_table import COLUMNS, IN_DOUBT, SnapshotTable
+from airflow_provider_census.sync.snapshot_table import COLUMNS, GONE, IN_DOUBT, SnapshotTable
 
 KEY = "census_key"
 DIGEST = "census_digest"
@@ -35,10 +35,12 @@ class Digest(NamedTuple):
 
     :param columns: in the order in which they are read.
     :param salt: a change of it makes every row another one (the mapping changed).
+    :param word: stands for every row, whatever is in it.
     """
 
     columns: Sequence[str]
     salt: str
+    word: str = ""
 
     @classmethod
     def of(cls, columns: Iterable[str], mapping: Set[bytes]) -> Digest:
@@ -50,7 +52,7 @@ class SnapshotSql(SnapshotTable):
     """
     The queries about one model and its snapshot, both in one database.
 
-    :param key: the key column; ``columns`` and ``salt`` as of :class:`Digest`.
+    :param key: the key column; ``columns``, ``salt`` and ``word`` as of :class:`Digest`.
     :param former: what was compared until now and holds all of it: a row that is equal in that is unchanged.
     :param lower: whether keys that differ only in case are one.
     :param table: of the snapshot; ``schema``, where it stands, None for the connection's own.
@@ -65,6 +67,7 @@ class SnapshotSql(SnapshotTable):
         salt: str,
         lower: bool,
         table: str,
+        word: str = "",
         former: Digest | None = None,
         schema: str | None = None,
         dialect: str = "",
@@ -72,7 +75,7 @@ class SnapshotSql(SnapshotTable):
     ) -> None:
         super().__init__(table, schema=schema, model=model, dialect=dialect, paramstyle=paramstyle)
         self._key = key
-        self._compared = Digest(columns, salt)
+        self._compared = Digest(columns, salt, word)
         self.former = former
         self._lower = lower
 
@@ -93,12 +96,13 @@ class SnapshotSql(SnapshotTable):
         Behind the model's columns stand :data:`COPIES`, :data:`KEY`, :data:`DIGEST` and :data:`SENT`, which is NULL for
         a key that the snapshot does not have.
 
-        :param only_new: leave out those that arrived in another form.
+        :param only_new: leave out those that are there, in whatever form.
         :param everything: leave out none.
         """
         copies = f"COUNT(*) OVER (PARTITION BY {self._same(self._key, self._lower)}) AS {COPIES}"
         differs = f"p.digest <> m.{DIGEST}" + (f" AND p.digest <> m.{FORMER}" if self.former else "")
-        where = "p.sync_key IS NULL" if only_new else f"p.sync_key IS NULL OR {differs}"
+        absent = f"p.digest IN ('{GONE}', '{IN_DOUBT}') OR p.sent < 0"
+        where = f"p.sync_key IS NULL OR {absent if only_new else differs}"
         # Counted before the digest is made: databases carry every column through the sort of a window.
         return self.compose(
             f"SELECT m.*, p.sent AS {SENT} FROM (SELECT c.*, {self._former_too()}{self.text(self._key)} AS {KEY}, "
@@ -189,6 +193,8 @@ class SnapshotSql(SnapshotTable):
         return self._digested(self._compared)
 
     def _digested(self, what: Digest) -> str:
+        if what.word:
+            return exp.Literal.string(what.word).sql(self._dialect)
         parts = [exp.Literal.string(what.salt).sql(self._dialect)]
         parts += [f"COALESCE({self._mark(self.text(column))}, '-')" for column in what.columns]
         return self._hash(self._concat(*parts))

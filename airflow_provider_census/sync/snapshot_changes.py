@@ -22,7 +22,7 @@ from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
-from airflow_provider_census.sync.snapshot_table import IN_DOUBT
+from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.tables import Database
@@ -31,7 +31,9 @@ from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowRe
 log = logging.getLogger(__name__)
 
 _FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
-_ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY, Behavior.DELETE)
+_ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY)
+# What the snapshot says of a record: this sync put it there, it did not, there was none to update.
+_OURS, _THEIRS, _NONE = 1, 0, -1
 _SENT = (Outcome.CREATED, Outcome.UPDATED, Outcome.UPSERTED, Outcome.SENT)
 
 
@@ -72,9 +74,10 @@ class SnapshotChanges:
         self._doubts = doubts
         self._now = now
         self._mapper = mapper
+        self._behavior = behavior
         self._only_new = behavior in _ONLY_NEW
-        self._stale = stale and not self._only_new
-        self._everything = everything or self._stale
+        self._asked = everything
+        self._everything = everything or (stale and not behavior.adds)
         self._keep = keep
         self._known = self._has_rows = known
         self._skip = skip and (shard or not known)
@@ -121,7 +124,7 @@ class SnapshotChanges:
 
     def _begin(self) -> bool:
         """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
-        if self._keep and self._everything and not self._only_new:
+        if self._keep and self._everything and not self._behavior.adds:
             # All at once: cut short, the run after it has the rest to send.
             self._database.write([self._sql.doubt_met() if self._shard else self._sql.doubt_all()])
         elif self._keep and self._sql.former:
@@ -162,7 +165,7 @@ class SnapshotChanges:
 
     def _doubted(self, changes: Iterator[Change]) -> Iterator[Change]:
         """Yield ``changes`` when the snapshot does not call settled any more what they may alter."""
-        if not self._known or not self._keep or self._only_new:
+        if not self._known or not self._keep or self._behavior.adds:
             yield from changes
             return
         while chunk := list(itertools.islice(changes, _FLUSH_ROWS)):
@@ -186,7 +189,7 @@ class SnapshotChanges:
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row of the comparison is sent; it did not arrive as it is."""
         change.record_id = record.id if record else None
-        change.in_doubt_since = None if self._everything else self._doubts.since(change)
+        change.in_doubt_since = None if self._asked else self._doubts.since(change)
         change.adopt = self._adopt and change.sent is None
         return None
 
@@ -214,24 +217,32 @@ class SnapshotChanges:
             if arrived:
                 self._gone.append(key)
         elif change.record_id is not None and arrived:
-            self._put(change, digest, sent=held or result.outcome in _SENT)
-        elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and not self._only_new:
+            self._put(change, digest, sent=self._ours(change, result.outcome, held=held))
+        elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and self._behavior.updates:
             # It was sent, and is ours to delete.
-            self._put(change, IN_DOUBT, sent=True)
+            self._put(change, IN_DOUBT, sent=_OURS)
         elif (id := self._known_elsewhere(change)) is not None:
             self._elsewhere.add(id)
         if len(self._arrived) >= _FLUSH_ROWS or len(self._gone) >= _FLUSH_ROWS:
             self._flush()
 
-    def _put(self, change: Change, digest: str, *, sent: bool) -> None:
+    def _ours(self, change: Change, outcome: Outcome, *, held: bool) -> int:
+        """Return whether the record that a row has settled is one that this sync put there."""
+        if self._behavior is Behavior.DELETE:
+            return _THEIRS
+        if self._behavior is Behavior.UPDATE_ONLY and outcome is Outcome.SKIPPED:
+            return _NONE
+        return _OURS if held or outcome in _SENT or change.sent == _OURS else _THEIRS
+
+    def _put(self, change: Change, digest: str, *, sent: int) -> None:
         assert change.snapshot is not None
         assert change.record_id is not None
         key, _ = change.snapshot
-        self._arrived[key] = (key, change.record_id, digest, int(sent or change.sent == 1))
+        self._arrived[key] = (key, change.record_id, digest, sent)
         if (id := self._known_elsewhere(change)) is not None:
             if not self._keep:
                 self._elsewhere.add(id)
-            elif sent:
+            elif sent != _THEIRS or digest == GONE:
                 self._moved.append(id)
 
     def finish(self) -> None:
@@ -300,7 +311,7 @@ class SnapshotChanges:
     def _removed(self) -> Iterator[Change]:
         for key, record_id in self._spooled(self._sql.removed()):
             if record_id not in self._elsewhere:
-                yield Change(key, snapshot=(key, ""), sent=1, record_id=record_id, removed=True)
+                yield Change(key, snapshot=(key, GONE), sent=_OURS, record_id=record_id, removed=True)
 
     def _one(self, query: Query) -> tuple[Any, ...]:
         return next(row for batch in self._database.stream(query) for row in batch)

@@ -1,8 +1,8 @@
 """
 The rows of a snapshot that are being sent and must not be sent twice, in a table beside it.
 
-The table has the columns of a snapshot: the digest is that of the version being sent, nothing for a deletion, and
-``sent`` is when, in minutes of Unix time.
+The table has the columns of a snapshot: the digest is that of the version being sent, or the word for whichever that
+was; for a deletion the word for that. ``sent`` is when, in minutes of Unix time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from airflow_provider_census.sync.model import Query, Source
 from airflow_provider_census.sync.progress import Change
-from airflow_provider_census.sync.snapshot_table import SnapshotTable
+from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT, SnapshotTable
 
 _MINUTE = 60
 
@@ -20,14 +20,18 @@ class SnapshotDoubts:
     """
     What earlier runs have left in doubt, and what this one is sending.
 
-    :param by_key: the key alone decides (append, send); otherwise a changed row is another one.
+    :param by_key: the key alone decides (what adds, creates or deletes); otherwise a changed row is another one.
+    :param remapped: digests are made in another way now, so that versions cannot be told apart any more.
     """
 
-    def __init__(self, source: Source, table: SnapshotTable, *, by_key: bool) -> None:
+    def __init__(self, source: Source, table: SnapshotTable, *, by_key: bool, remapped: bool) -> None:
         self._table = table
         self._by_key = by_key
         rows = (row for batch in source.stream(table.content()) for row in batch)
         self._left = {key: (digest, minutes * _MINUTE) for key, _, digest, minutes in rows}
+        self._remapped = remapped and bool(self._left)
+        if remapped:
+            self._left = {key: (digest if digest == GONE else IN_DOUBT, at) for key, (digest, at) in self._left.items()}
         self._written = set(self._left)
         self._intended: dict[str, tuple[str, str, str, int]] = {}
         self._known: set[str] = set()
@@ -36,8 +40,11 @@ class SnapshotDoubts:
         """Return since when an earlier run may have sent the row, None if none has."""
         assert change.snapshot is not None
         key, digest = change.snapshot
-        left = self._left.get(key)
-        return left[1] if left and (self._by_key or left[0] == digest) else None
+        if (left := self._left.get(key)) is None:
+            return None
+        sent, at = left
+        same = sent == digest or (GONE not in (sent, digest) and (self._by_key or sent == IN_DOUBT))
+        return at if same else None
 
     def intend(self, change: Change, at: int) -> None:
         """Take note that a row is about to be sent."""
@@ -55,11 +62,14 @@ class SnapshotDoubts:
 
     def statements(self) -> Iterator[Query]:
         """Return the statements that bring the table up to date."""
+        if self._remapped:
+            yield self._table.doubt_versions()
         yield from self._table.forget(list(self._known))
         yield from self._table.put(list(self._intended.values()))
 
     def saved(self) -> None:
         """Take note that they were run."""
+        self._remapped = False
         self._written = (self._written - self._known) | self._intended.keys()
         self._known.clear()
         self._intended.clear()

@@ -5,8 +5,8 @@ The table of a snapshot: what was last accepted by the destination, a row per re
 
     sync_key   the key as the database writes it as text
     record_id  the identifier the destination knows it by
-    digest     of its mapped columns, computed by the database
-    sent       1 if this sync put it there; 0 if it was only found there (baseline): never deleted
+    digest     of its mapped columns, computed by the database; or one of the words below
+    sent       1 if this sync put it there; 0 if not (baseline, delete): never deleted; -1 if there was none to update
 
 The model's values are not copied.
 """
@@ -30,6 +30,12 @@ BESIDE = ("stage", "doubts")
 
 IN_DOUBT = "in doubt"
 """The digest of a record of which nobody knows what the destination holds: it was being sent. No row has it."""
+
+GONE = "gone"
+"""The digest of a record that was deleted, whatever the values of its row."""
+
+THERE = "there"
+"""The digest of a record of which it only matters that it is there."""
 
 # Where finding a key would mean reading the table. Warehouses read it anyway, and do not enforce keys.
 _WITH_PRIMARY_KEY = frozenset({"postgres", "mysql", "sqlite", "tsql"})
@@ -109,7 +115,7 @@ class SnapshotTable(ModelSql):
 
     def known(self) -> Query:
         """Return a query for how many records it knows, and how many of them this sync sent."""
-        return Query(f"SELECT COUNT(*), COALESCE(SUM(sent), 0) FROM {self.name}")
+        return Query(f"SELECT COUNT(*), COALESCE(SUM(CASE WHEN sent = 1 THEN 1 ELSE 0 END), 0) FROM {self.name}")
 
     def content(self) -> Query:
         """Return a query for all it holds."""
@@ -135,6 +141,10 @@ class SnapshotTable(ModelSql):
     def doubt_all(self) -> Query:
         """Return the statement that notes it of every row."""
         return Query(f"UPDATE {self.name} SET digest = '{IN_DOUBT}' WHERE digest <> '{IN_DOUBT}'")
+
+    def doubt_versions(self) -> Query:
+        """Return the statement that notes of rows in doubt that it may be in any version; but not of deletions."""
+        return Query(f"UPDATE {self.name} SET digest = '{IN_DOUBT}' WHERE digest <> '{GONE}'")
 
     def _where_in(self, statement: str, column: str, values: Sequence[str]) -> Iterator[Query]:
         for chunk in batched(values, self.most_bound):

@@ -30,15 +30,15 @@ class State:
 
     :param target: ``destination/object by identifier at place`` it speaks of; state of another target is not used.
     :param sequence: grows with every save.
-    :param mapping: fingerprints of the fields the rows were sent with.
-    :param columns: of the model, that digests of a snapshot were made of.
+    :param mapping: fingerprints of what was done with the rows, and of the fields they were sent with.
+    :param columns: of the model, that digests of a snapshot were made of; None if the last run followed no snapshot.
     :param snapshot: whether the table of the snapshot has rows: if it has none, they are lost.
     :param column: the cursor column, empty where there is none.
     :param watermark: rows with a lower cursor value are settled.
     :param settled: digests of settled rows at or above the watermark (less the lag): the next run reads them again.
     :param owed: keys of rows that did not arrive, to be read again by key.
     :param owed_null_keys: whether rows without a key are among them.
-    :param in_doubt: digests of rows that were being sent when the state was saved, and must not be sent twice: what
+    :param in_doubt: marks of rows that were being sent when the state was saved, and must not be sent twice: what
         became of them is not known, unless a newer state says so.
     :param in_doubt_since: Unix time before which none of them was sent; 0 if they cannot be found at the destination.
     :param adopting: the run that compares all rows with what the destination holds has not come to its end.
@@ -48,7 +48,7 @@ class State:
     target: str
     sequence: int = 0
     mapping: frozenset[bytes] = frozenset()
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
     snapshot: bool = False
     column: str = ""
     watermark: Any = None
@@ -69,7 +69,7 @@ class State:
             "target": self.target,
             "run_id": self.run_id,
             "mapping": pack_digests(self.mapping),
-            "snapshot": {"kept": self.snapshot, "columns": list(self.columns)},
+            "snapshot": {"kept": self.snapshot, "columns": None if self.columns is None else list(self.columns)},
             "watermark": {"column": self.column, "value": encode(self.watermark)},
             "settled": pack_digests(self.settled),
             "owed": [encode(key) for key in self.owed],
@@ -97,7 +97,7 @@ class State:
                 sequence=int(value["sequence"]),
                 mapping=unpack_digests(value["mapping"]),
                 snapshot=bool(value["snapshot"]["kept"]),
-                columns=tuple(map(str, value["snapshot"]["columns"])),
+                columns=None if value["snapshot"]["columns"] is None else tuple(value["snapshot"]["columns"]),
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),
                 settled=unpack_digests(value["settled"]),

@@ -57,11 +57,27 @@ def check_follows(before: State, now: str, *, settles: bool) -> None:
         log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last)
 
 
+def check_adds(before: State, *, known: bool) -> None:
+    """
+    Check that nothing is added where the last run wrote or deleted records.
+
+    :param known: whether rows have settled.
+    :raises StateError: some have, and which of them stand there nobody can tell.
+    """
+    if known and before.mapping:
+        raise StateError(
+            "the last run of this sync wrote to records or deleted them, this one would add to them, and what has "
+            "settled is not known to be there or not. Nothing was sent. Run it once with full_refresh=True if every "
+            "row shall be added; to add only what comes, give it another sync_id and baseline='skip' for a run"
+        )
+
+
 def reaches_more(before: State, mapping: Set[bytes]) -> bool:
-    """Return whether the last run left out what this one writes, so that all rows are sent again; it is told."""
+    """Return whether the last run left out what this one does, so that all rows are sent again; it is told."""
     if mapping <= before.mapping:
         return False
     log.info(
-        "The behavior reaches more since the last run, or fields were mapped or otherwise: all rows are sent again."
+        "The behavior does more or something else since the last run, or fields were mapped or otherwise: all rows are "
+        "sent again."
     )
     return True

@@ -54,7 +54,9 @@ class WatermarkChanges:
         self._skip = skip
         self._reached = reached
         self._reached_value: Any = None
-        self._progress = Progress(replace(before, column=self._column, watermark=since), lag=delta.lag)
+        self._progress = Progress(
+            replace(before, column=self._column, watermark=since), behavior=behavior, lag=delta.lag
+        )
         self._followed: set[type] = set()
         self._finished = False
         self.expected: int | None = None

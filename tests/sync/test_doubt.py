@@ -166,6 +166,86 @@ def test_an_update_that_adds_is_in_doubt_in_the_form_it_was_sent_in(rig: Rig, us
     assert nothing_left(rig)
 
 
+# --- a mapping that changes ---------------------------------------------------------------------------------------
+
+MORE: dict[str, Any] = {"mapping": {"name": "name", "time": "t"}}
+
+
+@pytest.fixture(params=["watermark", "snapshot", "staged snapshot"])
+def careful(request: pytest.FixtureRequest, rig: Rig, users: Users, tmp_path: Path) -> Rig:
+    """Updates where nothing may be sent twice; a worker was killed that had sent ten of thirty."""
+
+    class InOrder(Adding):
+        concurrency = 1
+
+    rig.destination = InOrder
+    if request.param != "watermark":
+        rig.settings["delta"] = Snapshot()
+    if request.param == "staged snapshot":
+        rig.settings["snapshot_database"] = Lite(tmp_path / "snapshot.sqlite")
+    users.add(range(30))
+    rig.run_killed(1)
+    return rig
+
+
+def most_often_written(rig: Rig) -> int:
+    sent = Counter(record["id"] for call in rig.sandbox.ledger for record in call.json["records"])
+    return max(sent.values())
+
+
+@pytest.mark.parametrize("fewer", [False, True])
+def test_a_changed_mapping_leaves_in_doubt_what_was(careful: Rig, fewer: bool) -> None:
+    settings = {"mapping": {"name": "name"}, "behavior": Behavior.UPDATE_ONLY} if fewer else MORE
+    done = "updated" if fewer else "upserted"
+    ran = careful.run(**settings)
+    assert ran.counts.pop("skipped", 0) + ran.counts.pop(done, 0) == 20
+    assert ran.counts == {"uncertain": 10}
+    assert most_often_written(careful) == 1
+    assert set(careful.run(**settings).counts) <= {"unchanged"}
+
+
+def test_a_doubt_outlives_a_run_with_the_new_mapping_that_does_not_come_to_it(
+    careful: Rig, users: Users, tiny: TinyApi
+) -> None:
+    sent = ", ".join(tiny.records)
+    if isinstance(careful.settings["delta"], Watermark):
+        careful.source.breaks_after = careful.source.fetched
+        assert careful.run(**MORE).failure is not None
+        careful.source.breaks_after = None
+        left = 20
+    else:
+        careful.run(**MORE, sql=f"SELECT * FROM users WHERE id NOT IN ({sent})")
+        left = 0
+    assert careful.run(**MORE).counts == {"uncertain": 10} | ({"upserted": left} if left else {})
+    assert most_often_written(careful) == 1
+    users.sql(f"UPDATE users SET name = 'new', t = 100 WHERE id IN ({sent})")
+    assert careful.run(**MORE).counts["upserted"] == 10, "another version, and in no doubt"
+
+
+def test_a_changed_mapping_sends_what_is_in_doubt_where_the_author_says_so(careful: Rig) -> None:
+    assert careful.run(**MORE, options={"on_uncertain": "resend"}).counts == {"upserted": 30}
+    assert set(careful.run(**MORE).counts) <= {"unchanged"}
+
+
+def test_another_cursor_leaves_in_doubt_what_was(careful: Rig) -> None:
+    if isinstance(careful.settings["delta"], Snapshot):
+        pytest.skip("it follows none")
+    assert careful.run(delta=Watermark("id")).counts == {"uncertain": 10, "upserted": 20}
+    assert most_often_written(careful) == 1
+
+
+def test_a_creation_in_doubt_is_not_repeated_with_other_values(careful: Rig, users: Users, tiny: TinyApi) -> None:
+    careful.settings["behavior"] = Behavior.CREATE_ONLY
+    careful.run()
+    users.add([50, 51], t=50)
+    careful.run_killed(1)
+    tiny.records.pop("50")  # it is not found yet
+    users.sql("UPDATE users SET name = 'new' WHERE id = 50")
+    counts = careful.run().counts
+    counts.pop("unchanged", None)
+    assert counts == {"uncertain": 2}
+
+
 # --- what is known is not in doubt -------------------------------------------------------------------------------
 
 

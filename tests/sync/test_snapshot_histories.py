@@ -101,6 +101,8 @@ class World:
         self.identifiers = IDENTIFIERS[lower]
         self.moves = [(0, (False, False))]
         """From which request on the sync wrote where."""
+        self.behaviors = [(0, behavior)]
+        """From which request on it did what."""
         self.hidden: tuple[Mortal, str] | None = None
         self.rows: list[tuple[str | None, str, str]] = []
         self.past: list[tuple[str | None, str, str]] = []
@@ -188,6 +190,11 @@ class World:
         self.moves.append((len(self.sandbox.ledger), (away, renamed)))
         self.orphans |= {id for _, id, _ in self.sent()}
 
+    def switch(self, behavior: Behavior) -> None:
+        """Do something else with the rows from now on."""
+        self.rig.settings["behavior"] = behavior
+        self.behaviors.append((len(self.sandbox.ledger), behavior))
+
     def lose(self) -> None:
         """Drop the snapshot; where rows are added only hide it, as nothing may be sent without it."""
         state = self.rig.store.load()
@@ -273,8 +280,13 @@ class World:
         written: set[tuple[tuple[bool, bool], str]] = set()
         for at, id, deletes in self.sent():
             where = next(where for start, where in reversed(self.moves) if at >= start)
-            assert not deletes or (where, id) in written, f"{id} was deleted and never sent"
-            written.add((where, id))
+            if not deletes:
+                written.add((where, id))
+            elif self.behavior_at(at) is Behavior.MIRROR:
+                assert (where, id) in written, f"{id} was deleted and never sent"
+
+    def behavior_at(self, request: int) -> Behavior:
+        return next(behavior for start, behavior in reversed(self.behaviors) if request >= start)
 
     @property
     def model(self) -> dict[str, dict[str, str]]:
@@ -368,15 +380,28 @@ SCENES = [
     # Elsewhere, and back.
     st.tuples(RUN, MOVE, CHANGE, RUN, st.just(("move", False, False)), BACK, RUN),
 ]
+WRITING = [Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE, Behavior.MIRROR]
+SWITCH = st.tuples(st.just("switch"), st.sampled_from(WRITING))
+DIE = st.tuples(st.just("die"), st.integers(0, 3))
+SWITCHES = [
+    # There and back, and not all the way.
+    st.tuples(SWITCH, RUN, SWITCH, RUN, SWITCH, RUN),
+    st.tuples(SWITCH, RUN, SWITCH, DIE, SWITCH, RUN),
+    st.tuples(SWITCH, RUN, SWITCH, st.one_of(SILENCE, st.just(("refuse", 0, False))), RUN, SWITCH, RUN),
+    # What one leaves alone the next finds changed, gone, or back again.
+    st.tuples(SWITCH, RUN, st.one_of(CHANGE, st.just(("delete", 0))), SWITCH, RUN, BACK, SWITCH, RUN),
+]
 
 
-def histories(*, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH)) -> Any:
+def histories(
+    *, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH), scenes: Sequence[Any] = SCENES
+) -> Any:
     """Days: the source changes, something may go wrong, a run; or a scene."""
     day = st.tuples(
         st.lists(st.one_of(edits), min_size=1, max_size=3), st.one_of(TROUBLE), st.one_of(RUN, st.one_of(runs))
     )
     start = st.tuples(st.just([("insert", 4)]), st.just(("heal",)), st.one_of(runs))
-    scene = st.one_of(SCENES).map(lambda steps: ((("heal",), ("recovers",)), *steps))
+    scene = st.one_of(scenes).map(lambda steps: ((("heal",), ("recovers",)), *steps))
     days = st.tuples(start, st.lists(st.one_of(day, scene), min_size=1, max_size=5))
     return days.map(lambda days: [step for edits, *rest in (days[0], *days[1]) for step in (*edits, *rest)])
 
@@ -463,6 +488,35 @@ def test_deletions_remove_every_row_of_the_list_and_nothing_else(
     named = {_id(key) for key, *_ in (*world.rows, *world.past)}
     assert not world.model.keys() & world.api.records.keys()
     assert known - named <= world.api.records.keys()
+
+
+@settings(max_examples=40)
+@given(data=st.data(), staged=st.booleans(), first=st.sampled_from(WRITING))
+def test_whatever_the_behaviors_were_the_last_one_has_done_what_it_does(
+    engine_server: Sandbox, folder: Path, data: st.DataObject, staged: bool, first: Behavior
+) -> None:
+    history = data.draw(histories(edits=[*EDITS, *[SWITCH] * 5], scenes=[*SCENES, *SWITCHES * 2]))
+    world = World(engine_server, folder, behavior=first, staged=staged, lower=False, known=3)
+    known = set(world.api.records)
+    live(world, history)
+    model, there = world.model, world.api.records
+    assert there["theirs"] == THEIRS
+    match world.behaviors[-1][1]:
+        case Behavior.DELETE:
+            assert not model.keys() & there.keys()
+        case Behavior.CREATE_ONLY:
+            assert model.keys() <= there.keys()
+        case Behavior.UPDATE_ONLY:
+            assert {id: record for id, record in world.arrived.items() if record is not None} == {
+                id: record for id, record in model.items() if id in there
+            }
+        case Behavior.UPDATE_OR_CREATE:
+            assert world.arrived == model
+        case Behavior.MIRROR:
+            assert world.arrived == model
+            # Nobody can know whether what create_only has sent, and got no answer for, was there before.
+            perhaps = {id for at, id, _ in world.sent() if world.behavior_at(at) is Behavior.CREATE_ONLY}
+            assert there.keys() - model.keys() <= world.orphans | known | perhaps
 
 
 @pytest.mark.parametrize("staged", [False, True])
