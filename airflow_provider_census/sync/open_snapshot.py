@@ -73,6 +73,7 @@ def open_snapshot(
         known=known,
         adds=behavior.adds and not full_refresh,
         skips=delta.baseline == "skip",
+        shard=model.part is not None,
         sync_id=destination.sync_id,
     )
     if before is not None and behavior.adds and not full_refresh:
@@ -94,6 +95,7 @@ def open_snapshot(
         "everything": full_refresh,
         "keep": keep,
         "shard": model.part is not None,
+        "follows": before if behavior.adds and before is not None and before.watermark is not None else None,
     }
     now = State(
         target=target,
@@ -139,12 +141,15 @@ def stage_names(snapshot: str, parts: Iterable[int]) -> list[str]:
     return [f"{snapshot}_stage_{part}" for part in parts] or [f"{snapshot}_stage"]
 
 
-def _starts_over(before: State, target: str, table: str, *, known: bool, adds: bool, skips: bool, sync_id: str) -> bool:
+def _starts_over(
+    before: State, target: str, table: str, *, known: bool, adds: bool, skips: bool, shard: bool, sync_id: str
+) -> bool:
     """
     Return whether nothing is known of what earlier runs sent; it is told.
 
     :param table: its name; ``known``, whether it has rows.
     :param adds: whether rows sent again would stand there twice; ``skips``, whether a first run sends none.
+    :param shard: the other shards may have made the table known in this very run.
     :raises StateError: they would be sent again.
     """
     then = f"What was sent there before, by table {table}, counts." if known else "It is a first run."
@@ -154,7 +159,7 @@ def _starts_over(before: State, target: str, table: str, *, known: bool, adds: b
     if moved(before, target, doubles=adds and not known, then=then):
         return not known
     if adds and before.watermark is not None:
-        check_follows(before, "a snapshot", settles=skips and not known)
+        check_follows(before, "a snapshot", settles=skips and (shard or not known))
         return True
     if known or not before.snapshot:
         return False

@@ -26,6 +26,7 @@ from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.tables import Database
+from airflow_provider_census.sync.target import check_follows
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class SnapshotChanges:
     :param everything: send unchanged rows too (full refresh).
     :param keep: write what arrived; a dry run does not.
     :param shard: the model is a shard; the snapshot is that of all of them.
+    :param follows: the state of another delta, of whose rows none may be sent again.
     """
 
     watermark = None
@@ -68,6 +70,7 @@ class SnapshotChanges:
         everything: bool,
         keep: bool,
         shard: bool = False,
+        follows: State | None = None,
     ) -> None:
         self._database = database
         self._sql = sql
@@ -83,6 +86,7 @@ class SnapshotChanges:
         self._skip = skip and (shard or not known)
         self._adopt = self._adopting = adopt
         self._shard = shard
+        self._follows = follows
         self._begun = self._uncounted = self._respelled = self._unseen = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
         self._moved: list[str] = []
@@ -131,6 +135,8 @@ class SnapshotChanges:
             self._rebase()
         if self._skip and self._known:  # others may have written it in this very run
             self._skip = not self._one(self._sql.met())[0]
+            if not self._skip and self._follows is not None:
+                check_follows(self._follows, "a snapshot", settles=False)
         if self._keep and self._skip:
             self._database.write([self._sql.baseline()])
             self._uncounted = True

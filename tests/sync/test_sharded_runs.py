@@ -13,6 +13,8 @@ from airflow_provider_census.errors import AuthError, GuardTripped, StateError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.closing import result_of
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
+from airflow_provider_census.sync.fields import Constant
+from airflow_provider_census.sync.hashing import is_of
 from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.state import MemoryStore
 from airflow_provider_census.sync.values import Behavior
@@ -284,6 +286,47 @@ def test_another_number_of_shards_sends_nothing_until_it_is_meant(
     assert isinstance(refused, StateError)
     assert f"was in {before or 1} shard(s), this one is in {after or 1}" in str(refused)
     assert {ran.failure for ran in run(after, full_refresh=True)} == {None}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
+def test_shards_that_followed_a_cursor_take_as_sent_what_they_have_sent(
+    sandbox: Sandbox, lite: Lite, tiny: TinyApi, users: Users, tmp_path: Path, elsewhere: bool
+) -> None:
+    users.add(range(1, 41))
+    rig = Rig(sandbox, lite, delta=Watermark("t"), **POSTS)
+    shards = Shards(rig)
+    shards.run()
+    if elsewhere:
+        rig.settings["snapshot_database"] = Lite(tmp_path / "snapshot.sqlite")
+    rig.settings["delta"] = Snapshot(baseline="skip")
+    shards.run()
+    assert {ran.failure for ran in shards.ran} == {None}
+    users.add(range(41, 81))
+    assert shards.run()["counts"]["sent"] == 40
+    assert sorted(map(int, tiny.posted)) == list(range(1, 81))
+
+    rig.settings["delta"] = Watermark("t", on_missing="now")
+    shards.run()
+    users.add(range(81, 121))
+    shards.run()
+    rig.settings["delta"] = Snapshot(baseline="skip")
+    shards.run()
+    assert {type(ran.failure) for ran in shards.ran} == {StateError}, "the snapshot does not know of the last ones"
+    assert sorted(map(int, tiny.posted)) == list(range(1, 121))
+
+
+def test_a_shard_that_had_no_rows_sends_nothing_again_that_others_have_sent(
+    sandbox: Sandbox, lite: Lite, users: Users
+) -> None:
+    users.add(range(200))
+    there = is_of(Shard(2, 4), "CAST(id AS TEXT)", "sqlite")
+    sql = f"SELECT * FROM users WHERE {there}"
+    rig = Rig(sandbox, lite, delta=Snapshot(), mapping={"source": Constant("dwh")}, sql=sql)
+    first = Shards(rig, 4)
+    assert first.run()["counts"]["upserted"] > 10
+    then = Shards(rig, 2)
+    then.stores[0] = first.stores[0]
+    assert {name: n for name, n in then.run()["counts"].items() if n} == {}
 
 
 def test_a_snapshot_does_not_mind_another_number_of_shards(
