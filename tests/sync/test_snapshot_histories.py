@@ -382,28 +382,38 @@ SCENES = [
 ]
 WRITING = [Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE, Behavior.MIRROR]
 SWITCH = st.tuples(st.just("switch"), st.sampled_from(WRITING))
+# Of those each undoes, or leaves to do, what another does.
+OPPOSED = st.tuples(
+    st.just("switch"), st.sampled_from([Behavior.UPDATE_OR_CREATE, Behavior.CREATE_ONLY, Behavior.DELETE])
+)
 DIE = st.tuples(st.just("die"), st.integers(0, 3))
+AWAY, HOME = st.just(("move", True, False)), st.just(("move", False, False))
+
+
+def there_and_back(*steps: Any) -> Any:
+    return st.tuples(*steps).map(lambda steps: (*steps, steps[0]))
+
+
 SWITCHES = [
-    # There and back, and not all the way.
-    st.tuples(SWITCH, RUN, SWITCH, RUN, SWITCH, RUN),
-    st.tuples(SWITCH, RUN, SWITCH, DIE, SWITCH, RUN),
-    st.tuples(SWITCH, RUN, SWITCH, st.one_of(SILENCE, st.just(("refuse", 0, False))), RUN, SWITCH, RUN),
+    st.tuples(SWITCH, RUN, SWITCH, RUN),
+    st.tuples(OPPOSED, RUN, OPPOSED, RUN),
     # What one leaves alone the next finds changed, gone, or back again.
-    st.tuples(SWITCH, RUN, st.one_of(CHANGE, st.just(("delete", 0))), SWITCH, RUN, BACK, SWITCH, RUN),
+    st.tuples(SWITCH, RUN, st.one_of(CHANGE, st.just(("delete", 0))), SWITCH, RUN, BACK, SWITCH),
+    there_and_back(OPPOSED, RUN, OPPOSED, st.one_of(DIE, DIE, SILENCE)),
+    # In the destination the two places are one.
+    there_and_back(OPPOSED, RUN, AWAY, OPPOSED, RUN, HOME),
 ]
 
 
-def histories(
-    *, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH), scenes: Sequence[Any] = SCENES
-) -> Any:
+def histories(*, edits: Sequence[Any] = EDITS, runs: Sequence[Any] = (*RUNS, REFRESH), days: int = 5) -> Any:
     """Days: the source changes, something may go wrong, a run; or a scene."""
     day = st.tuples(
         st.lists(st.one_of(edits), min_size=1, max_size=3), st.one_of(TROUBLE), st.one_of(RUN, st.one_of(runs))
     )
     start = st.tuples(st.just([("insert", 4)]), st.just(("heal",)), st.one_of(runs))
-    scene = st.one_of(scenes).map(lambda steps: ((("heal",), ("recovers",)), *steps))
-    days = st.tuples(start, st.lists(st.one_of(day, scene), min_size=1, max_size=5))
-    return days.map(lambda days: [step for edits, *rest in (days[0], *days[1]) for step in (*edits, *rest)])
+    scene = st.one_of(SCENES).map(lambda steps: ((("heal",), ("recovers",)), *steps))
+    lived = st.tuples(start, st.lists(st.one_of(day, scene), min_size=1, max_size=days))
+    return lived.map(lambda days: [step for edits, *rest in (days[0], *days[1]) for step in (*edits, *rest)])
 
 
 @pytest.fixture(scope="module")
@@ -490,15 +500,15 @@ def test_deletions_remove_every_row_of_the_list_and_nothing_else(
     assert known - named <= world.api.records.keys()
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(data=st.data(), staged=st.booleans(), first=st.sampled_from(WRITING))
 def test_whatever_the_behaviors_were_the_last_one_has_done_what_it_does(
     engine_server: Sandbox, folder: Path, data: st.DataObject, staged: bool, first: Behavior
 ) -> None:
-    history = data.draw(histories(edits=[*EDITS, *[SWITCH] * 5], scenes=[*SCENES, *SWITCHES * 2]))
-    world = World(engine_server, folder, behavior=first, staged=staged, lower=False, known=3)
+    history = data.draw(histories(edits=[*EDITS, *[SWITCH] * 5], days=2))
+    world = World(engine_server, folder, behavior=first, staged=staged, lower=False, known=2)
     known = set(world.api.records)
-    live(world, history)
+    live(world, [*history, ("heal",), ("recovers",), *data.draw(st.one_of(SWITCHES))])
     model, there = world.model, world.api.records
     assert there["theirs"] == THEIRS
     match world.behaviors[-1][1]:
