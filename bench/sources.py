@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.model import Query
+from airflow_provider_census.sync.statement import Query
 
 _Batches = Generator[Sequence[tuple[Any, ...]], None, None]
 

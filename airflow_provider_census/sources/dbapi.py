@@ -22,8 +22,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from sqlglot import Dialects
 
 from airflow_provider_census.errors import ConfigError, Unavailable
-from airflow_provider_census.sync.model import MYSQL_CONNECTOR, Query
 from airflow_provider_census.sync.spool import spooled
+from airflow_provider_census.sync.statement import MYSQL_CONNECTOR, Query
 
 # Connection types and SQLAlchemy names that sqlglot knows by another name.
 _DIALECTS = {"postgresql": "postgres", "gcpbigquery": "bigquery", "mssql": "tsql", "awsathena": "athena"}

@@ -10,7 +10,8 @@ from typing import Any
 
 from airflow_provider_census.errors import Busy
 from airflow_provider_census.sources.dbapi import DbApiSource
-from airflow_provider_census.sync.model import Bound, Query, bind, text_type
+from airflow_provider_census.sync.dialect import text_type
+from airflow_provider_census.sync.statement import Bound, Query, Statements
 from airflow_provider_census.sync.tables import create_table, key_type
 
 TABLE = "census_state"
@@ -66,4 +67,4 @@ class TableKeeper:
         return (int(rows[0][0]), rows[0][1]) if rows else None
 
     def _query(self, *parts: str | Bound) -> Query:
-        return bind(*parts, dialect=self._source.dialect, paramstyle=self._source.paramstyle)
+        return Statements(self._source.dialect, self._source.paramstyle).compose(*parts)

@@ -13,9 +13,10 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import ModelSql, Query, Source
+from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.statement import Query, Source
 from airflow_provider_census.sync.values import Record, RowResult
 
 

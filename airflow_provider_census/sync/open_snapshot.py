@@ -12,13 +12,14 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError, StateError
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import Model, Source
+from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, THERE, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.statement import Source
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
 from airflow_provider_census.sync.values import Behavior

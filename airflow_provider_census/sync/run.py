@@ -24,7 +24,7 @@ from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
 from airflow_provider_census.sync.doubt import settle_doubts
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import Model, ModelSql, Source
+from airflow_provider_census.sync.model import Model, ModelSql
 from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.pace import Pace
@@ -36,6 +36,7 @@ from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import StateStore
+from airflow_provider_census.sync.statement import Source
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
 from airflow_provider_census.transport.client import Client

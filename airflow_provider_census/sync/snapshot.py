@@ -13,8 +13,9 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from airflow_provider_census.sync.hashing import md5
-from airflow_provider_census.sync.model import COPIES, Model, Query
+from airflow_provider_census.sync.model import COPIES, Model
 from airflow_provider_census.sync.snapshot_table import COLUMNS, GONE, IN_DOUBT, SnapshotTable
+from airflow_provider_census.sync.statement import Query
 
 KEY = "census_key"
 DIGEST = "census_digest"

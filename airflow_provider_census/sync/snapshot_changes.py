@@ -17,7 +17,6 @@ from typing import Any
 
 from airflow_provider_census.errors import ConfigError, GuardTripped
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
@@ -25,6 +24,7 @@ from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_follows
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult

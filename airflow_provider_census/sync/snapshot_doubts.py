@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from airflow_provider_census.sync.model import Query, Source
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT, SnapshotTable
+from airflow_provider_census.sync.statement import Query, Source
 
 _MINUTE = 60
 

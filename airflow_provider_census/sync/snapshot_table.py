@@ -20,7 +20,9 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
-from airflow_provider_census.sync.model import Model, ModelSql, Query, batched, listed, text_type
+from airflow_provider_census.sync.dialect import text_type
+from airflow_provider_census.sync.model import Model, ModelSql
+from airflow_provider_census.sync.statement import Query, batched, listed
 from airflow_provider_census.sync.tables import Database, create_table, key_type, literal
 
 COLUMNS = ("sync_key", "record_id", "digest", "sent")

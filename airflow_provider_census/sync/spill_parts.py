@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_census.sync.model import batched
 from airflow_provider_census.sync.state import State, encode, pack_digests, unpack_digests
+from airflow_provider_census.sync.statement import batched
 
 _MOST_DIGESTS = 4_000  # in a part: 43 KB
 _MOST_KEY_BYTES = 40_000

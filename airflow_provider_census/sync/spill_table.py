@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterator, Mapping
 from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
-from airflow_provider_census.sync.model import Bound, Model, ModelSql, Query, batched, listed, text_type
+from airflow_provider_census.sync.dialect import text_type
+from airflow_provider_census.sync.statement import Bound, Query, Statements, batched, listed
 from airflow_provider_census.sync.tables import Database, create_table
 
 TABLE = "census_spill"
@@ -36,7 +37,7 @@ class SpillTable:
         self._database = database
         self.owner = owner
         self._sync_id = sync_id
-        self._sql = ModelSql(Model("SELECT 1"), dialect=database.dialect, paramstyle=database.paramstyle)
+        self._sql = Statements(database.dialect, database.paramstyle)
 
     def names(self) -> set[str]:
         """Return the names of the parts that are there."""

@@ -14,10 +14,12 @@ from typing import Any
 
 from sqlglot import exp
 
-from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query, Source, text_type
+from airflow_provider_census.sync.dialect import text_type
+from airflow_provider_census.sync.model import COPIES, Model, ModelSql
 from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.snapshot import KEY, SENT, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
+from airflow_provider_census.sync.statement import Query, Source, Statements
 from airflow_provider_census.sync.tables import Database, key_type
 
 _STAGED_ROWS = 500
@@ -35,7 +37,7 @@ class Stage:
     def __init__(self, *tables: str, schema: str | None, dialect: str, paramstyle: str, former: bool = False) -> None:
         self._tables = [exp.table_(table, db=schema, quoted=True).sql(dialect) for table in tables]
         self._table = self._tables[0]
-        self._sql = ModelSql(Model("SELECT 1"), dialect=dialect, paramstyle=paramstyle)
+        self._sql = Statements(dialect, paramstyle)
         # Quoted, as the comparison quotes the columns of a model: databases fold the case of what is not.
         text = text_type(dialect)
         types = {"former": text} if former else {}

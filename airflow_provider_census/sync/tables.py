@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from airflow_provider_census.sync.model import EXACT_COLLATION, Query, Source, text_type
+from airflow_provider_census.sync.dialect import EXACT_COLLATION, text_type
+from airflow_provider_census.sync.statement import Query, Source
 
 # Types that can be compared and indexed, byte for byte; TEXT can not everywhere.
 _KEY_TYPES = {

@@ -15,9 +15,9 @@ from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.changes import Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import Change, Progress, lowered
 from airflow_provider_census.sync.state import State, encode
+from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
 
 _ONE_ORDER = frozenset((int, str, dt.date))  # types whose values all compare with each other

@@ -8,7 +8,8 @@ from typing import Any
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.fields import Column
-from airflow_provider_census.sync.model import Model, Query
+from airflow_provider_census.sync.model import Model
+from airflow_provider_census.sync.statement import Query
 
 
 class Table:

@@ -24,9 +24,10 @@ from airflow.providers.standard.hooks.filesystem import FSHook
 
 from airflow_provider_census.errors import ConfigError, StateError, StateFull, Unavailable
 from airflow_provider_census.sources.dbapi import DbApiSource
-from airflow_provider_census.sync.model import Model, ModelSql, Query
+from airflow_provider_census.sync.model import Model, ModelSql
 from airflow_provider_census.sync.spill import Spill
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.statement import Query
 
 Make = Callable[[str], DbApiSource]
 

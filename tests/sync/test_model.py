@@ -7,7 +7,8 @@ import pytest
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.columns import check_columns, resolve_column
-from airflow_provider_census.sync.model import COPIES, Model, ModelSql, Query
+from airflow_provider_census.sync.model import COPIES, Model, ModelSql
+from airflow_provider_census.sync.statement import Query
 from tests.sync.support import Reads
 
 TEXT = "SELECT id, email, updated_at FROM users"

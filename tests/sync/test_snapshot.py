@@ -38,7 +38,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def _run(source: DbApiSource, *statements: str) -> None:
-    from airflow_provider_census.sync.model import Query
+    from airflow_provider_census.sync.statement import Query
 
     source.write([Query(statement) for statement in statements])
 

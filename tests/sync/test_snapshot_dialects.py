@@ -11,9 +11,10 @@ from collections.abc import Iterable
 import pytest
 import sqlglot
 
-from airflow_provider_census.sync.model import Model, ModelSql, Query
+from airflow_provider_census.sync.model import Model, ModelSql
 from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.staging import Stage, StagedSql
+from airflow_provider_census.sync.statement import Query
 
 DIALECTS = {
     "redshift": "format",

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from airflow_provider_census.errors import ConfigError, StateError, StateFull, Unavailable
 from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.model import Query
 from airflow_provider_census.sync.progress import MAX_OWED
 from airflow_provider_census.sync.spill import MOST_BYTES, Spill
 from airflow_provider_census.sync.spill_table import TABLE
 from airflow_provider_census.sync.state import MemoryStore, State
+from airflow_provider_census.sync.statement import Query
 from tests.sync.support import APPEND, SEND, UPSERT, Database, Duck, Lite, Rig, Roomy, TinyApi, Users
 
 LARGE = 10_000
