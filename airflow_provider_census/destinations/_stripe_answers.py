@@ -137,8 +137,10 @@ def judge(response: Response) -> verdict.Verdict:
     by_status = verdict.judge(response)
     if response.ok or isinstance(by_status, (verdict.Denied, verdict.Misdirected)):
         return by_status
-    code = response.told(_Refusal).get("error", {}).get("code")
-    status = response.status
+    error, status = response.told(_Refusal).get("error", {}), response.status
+    code, message = error.get("code"), error.get("message") or ""
+    if status == 400 and message.startswith("Invalid Stripe API version"):
+        return verdict.Misdirected(f"{message}; see the extra 'api_version' of the connection")
     if status == 429 and code != "lock_timeout":
         return _slow_down(response)
     if status < 500 and code in _LATER:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from airflow_provider_census.sandbox import _stripe_wire as wire
+from airflow_provider_census.sandbox._stripe_versions import VERSIONS
 from airflow_provider_census.sandbox._stripe_wire import Refusal
 from airflow_provider_census.sandbox.core import SandboxApi, Window
 
@@ -47,6 +47,10 @@ class StripeSandbox(SandboxApi):
     name: ClassVar[str] = "stripe"
     key: ClassVar[str] = "sk_test_sandbox"
     """The secret key that is accepted."""
+    versions: ClassVar[tuple[str, ...]] = VERSIONS
+    """The versions of the API there are."""
+    default_version: ClassVar[str] = "2026-06-24.dahlia"
+    """That of the account, for requests that name none."""
     connection: ClassVar[Mapping[str, Any]] = {"conn_type": "stripe", "password": key}
 
     def reset(self) -> None:
@@ -135,14 +139,16 @@ class StripeSandbox(SandboxApi):
         except Refusal as refusal:
             response = _refused(refusal)
         response.headers["Request-Id"] = f"req_{next(self._requests):08d}"
-        response.headers["Stripe-Version"] = request.headers.get("stripe-version", "2026-06-24.dahlia")
+        response.headers["Stripe-Version"] = request.headers.get("stripe-version", self.default_version)
         return response
 
     def _admit(self, request: Request) -> None:
         if request.headers.get("authorization") != f"Bearer {self.key}":
             raise Refusal(401, "Invalid API Key provided: sk_test_*****")
-        if not re.fullmatch(r"\d{4}-\d\d-\d\d(\.\w+)?", request.headers.get("stripe-version", "2026-06-24.dahlia")):
-            raise Refusal(400, "Invalid Stripe API version")  # unverified: words
+        version = request.headers.get("stripe-version", self.default_version)
+        if version not in self.versions:
+            # In these words: github beam-community/stripity-stripe#613.
+            raise Refusal(400, f"Invalid Stripe API version: {version}")
         limits = [("global-rate", self.window)]
         if request.url.path.endswith("/search"):
             limits.append(("endpoint-rate", self.search_window))

@@ -48,8 +48,8 @@ def stripe(sandbox) -> StripeSandbox:
 def connect(sandbox):
     clients = []
 
-    def connect(password: str = StripeSandbox.key, **settings) -> Client:
-        endpoint = Stripe.endpoint(Credentials(password=password, host=sandbox.url("stripe")))
+    def connect(password: str = StripeSandbox.key, extra=None, **settings) -> Client:
+        endpoint = Stripe.endpoint(Credentials(password=password, host=sandbox.url("stripe"), extra=extra or {}))
         limiter = Limiter([Rate(rate.name, 10_000, 1) for rate in Stripe.rates])
         settings = {"attempts": 3, "backoff_s": 0.01, "timeout_s": (2, 2), **settings}
         clients.append(Client(endpoint, limiter, judge=Stripe.judge, throttle=Stripe.throttle, **settings))
@@ -549,6 +549,13 @@ class TestConnection:
     def test_a_version_that_is_none_or_cannot_search_is_refused(self, version):
         with pytest.raises(ConfigError, match=r"api_version.*2020-08-27"):
             self.endpoint(extra={"api_version": version})
+
+    def test_a_version_that_stripe_does_not_know_is_a_wrong_connection(self, connect):
+        client = connect(extra={"api_version": "2025-09-30.acacia"})
+        with pytest.raises(ConfigError, match=r"Invalid Stripe API version: 2025-09-30.acacia; see .* 'api_version'"):
+            client.run(Stripe.test())
+        with pytest.raises(ConfigError, match="api_version"):
+            send(client, Stripe("customer", UPSERT), operation(UPSERT, EMAIL))
 
     @pytest.mark.parametrize("password", ["pk_live_1", "token"])
     def test_a_key_of_another_kind_is_refused(self, password):

@@ -32,8 +32,15 @@ def test_another_key_is_unauthorized(call, key):
     assert call("GET", key=key).status_code == 401
 
 
-def test_a_version_that_is_none_is_refused(call):
-    assert call("GET", headers={"Stripe-Version": "latest"}).status_code == 400
+@pytest.mark.parametrize("version", ["latest", "2023-10-17", "2026-06-24", "2026-06-24.basil", "2099-01-01.zinnia"])
+def test_a_version_that_is_none_is_refused(call, version):
+    refused = call("GET", headers={"Stripe-Version": version})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == f"Invalid Stripe API version: {version}"
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_version_is_echoed(call):
     assert call("GET", headers={"Stripe-Version": "2023-10-16"}).headers["Stripe-Version"] == "2023-10-16"
 
 
