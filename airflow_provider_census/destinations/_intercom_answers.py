@@ -13,6 +13,7 @@ from airflow_provider_census.destinations.refusal import Refused
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Exchange, Request, Response
+from airflow_provider_census.transport.reading import Id
 
 _CLOCK_SKEW_S = 2
 
@@ -24,7 +25,7 @@ class Empty(TypedDict, total=False):
 class Thing(TypedDict):
     """What was written or found; relied on is its id alone."""
 
-    id: str
+    id: Id
 
 
 class _Avatar(TypedDict, total=False):

@@ -9,6 +9,7 @@ from airflow_provider_census.destinations import _slack_answers as answers
 from airflow_provider_census.destinations._asking import Pages
 from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.transport.message import Exchange, Request
+from airflow_provider_census.transport.reading import Id
 
 # Without groups:read the private channels stay unseen, without channels:read the public ones.
 _SEARCHES = ("public_channel,private_channel", "public_channel", "private_channel")
@@ -17,7 +18,7 @@ _SEARCHES = ("public_channel,private_channel", "public_channel", "private_channe
 class Channel(TypedDict):
     """What is told of a channel; of one that cannot be looked up, only the ID."""
 
-    id: str
+    id: Id
     is_archived: NotRequired[bool | None]
     is_member: NotRequired[bool | None]
     is_private: NotRequired[bool | None]

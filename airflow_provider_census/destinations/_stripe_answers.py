@@ -15,6 +15,7 @@ from airflow_provider_census.destinations import _asking as asking
 from airflow_provider_census.errors import Unanswered, Unavailable
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.message import Exchange, Request, Response
+from airflow_provider_census.transport.reading import Id
 
 # Another request holds the object, or this very one is still being carried out (409, lock_timeout also 429).
 # rate_limit once came with 400.
@@ -31,7 +32,7 @@ class Thing(TypedDict, total=False):
 class Customer(Thing):
     """What is relied on in a customer; one that is deleted has no more than the id."""
 
-    id: str
+    id: Id
     deleted: NotRequired[bool | None]
     email: NotRequired[str | None]
     metadata: NotRequired[dict[str, str] | None]

@@ -8,9 +8,12 @@ that was promised. A form is a ``TypedDict`` of what the reader relies on: all e
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+Id = Annotated[str, msgspec.Meta(pattern=r"[^.]")]
+"""Text that may stand in a path as the id of something: not empty, not dots, which would lead to something else."""
 
 _FAST = msgspec.json.Decoder()
 # Answers nest less than ten levels; what walks through values calls itself, and Python ends that at a thousand.

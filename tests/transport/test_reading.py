@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_census.errors import Unanswered
 from airflow_provider_census.transport.message import Response
+from airflow_provider_census.transport.reading import Id
 
 
 class Thing(TypedDict):
@@ -62,6 +63,17 @@ def test_an_answer_of_another_form_is_none_and_its_values_are_not_shown(value: A
         response(value).read(Page)
     assert caught.value.status == 200
     assert "x" not in str(caught.value).partition(": ")[2].replace("Expected", "")
+
+
+class Named(TypedDict):
+    id: Id
+
+
+@pytest.mark.parametrize("id", ["", ".", ".."])
+def test_what_would_lead_elsewhere_in_a_path_is_no_id(id: str) -> None:
+    with pytest.raises(Unanswered, match=r"at `\$.id`"):
+        response({"id": id}).read(Named)
+    assert response({"id": f"{id}a"}).read(Named) == {"id": f"{id}a"}
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ Rows = list[tuple[Any, Mapping[str, Any]]]
 # Of all that could be wrong with the answers to one run, so many things are: others for each case.
 _TRIED = 8
 _DEEPEST = 4
-_FOR_ALL = ("", "null", "[[]]", '{"?": [null]}', '"?"', "-7", "<html>", '{"?"', "[" * 10_000)
-_FOR_OTHERS = ("", "null", "[null]", '{"?": [null]}', '"?"', "-7", "0.5")
+_INSTEAD = ("", "null", "[[]]", '{"?": [null]}', '"?"', "-7", "<html>", '{"?"', "[" * 10_000)
+_FOR_ALL = ("", "null", "[null]", '{"?": [null]}', "-7", "0.5")
 _NOTHING = ("", "null", "[]")
 _MOVED = Watermark("moved")
 _HEADERS = (
@@ -152,12 +152,13 @@ def _order(fault: str, depth: int) -> float:
 
 def _changes(answer: Any, silent: Sequence[str]) -> Iterator[tuple[Place, Iterable[str]]]:
     """Yield the places of an answer, and the JSON text to put there."""
-    yield [], _FOR_ALL
+    yield [], _INSTEAD
     level: list[tuple[Place, Any]] = [([], answer)]
     for _ in range(_DEEPEST):
         level = [([*place, name], part) for place, value in level for name, part in _parts(value)]
         for place, value in level:
-            puts = list(_FOR_OTHERS)
+            # Another text for a text, or another list, could be true: nobody can tell.
+            puts = [*_FOR_ALL, '""' if isinstance(value, str) else '"?"']
             if isinstance(value, list):
                 puts += ["[]", json.dumps(value * 2)]
             if any(fnmatch.fnmatchcase(".".join(map(str, place)), pattern) for pattern in silent):
