@@ -186,6 +186,24 @@ def test_skipped_shards_leave_nothing_to_close(
     assert {state for task_id, state in run.states.items() if task_id != "never"} == {"skipped"}
 
 
+def test_the_model_may_be_what_a_task_returns(
+    deployment: Deployment, warehouse: Warehouse, braze: Any, census_sandbox: Sandbox, make_dag: MakeDag
+) -> None:
+    from airflow.sdk import task
+
+    with make_dag() as dag:
+
+        @task
+        def model() -> str:
+            return f"{USERS['sql']} WHERE id > 2"
+
+        sharded_sync(**{**USERS, "shards": 2, "at_once": 1, "sql": model()})
+    warehouse.put(*range(1, 9))
+
+    assert outcomes(whole(deployment.run(dag))) == {"upserted": 6, "read": 6}
+    assert sorted(map(int, sent(census_sandbox))) == list(range(3, 9))
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
