@@ -22,10 +22,13 @@ DIGEST = "census_digest"
 FORMER = "census_former"
 SENT = "census_sent"
 
-# No MD5: the text itself is kept, with the length before each value so that no two rows read the same.
+# No MD5: the text itself is kept.
 _WITHOUT_MD5 = frozenset({"sqlite"})
-# || is OR in MySQL, and new in SQL Server.
-_WITH_CONCAT = frozenset({"mysql", "tsql"})
+# Where a row makes one long text, which is hashed once. Elsewhere each value is hashed before: Redshift takes texts of
+# 64 KB and no more, and MySQL makes NULL, which differs from nothing, of one that is too long.
+_WHOLE = frozenset({"duckdb", "postgres", "sqlite"})
+# || is OR in MySQL, new in SQL Server, and slow in DuckDB, where it makes a text of every two.
+_WITH_CONCAT = frozenset({"duckdb", "mysql", "tsql"})
 # The others know UPDATE … FROM.
 _WITH_MERGE = frozenset({"databricks", "spark", "trino"})
 
@@ -197,12 +200,17 @@ class SnapshotSql(SnapshotTable):
         if what.word:
             return exp.Literal.string(what.word).sql(self._dialect)
         parts = [exp.Literal.string(what.salt).sql(self._dialect)]
-        parts += [f"COALESCE({self._mark(self.text(column))}, '-')" for column in what.columns]
+        for column in what.columns:
+            parts += self._told(self.text(column))
         return self._hash(self._concat(*parts))
 
-    def _mark(self, text: str) -> str:
-        """Return an expression that no other value of the column has, and that tells where it ends."""
-        return self._concat(f"CAST(LENGTH({text}) AS TEXT)", "':'", text) if self._plain else self._hash(text)
+    def _told(self, text: str) -> list[str]:
+        """Return expressions that together no other value of the column has, and that tell where it ends."""
+        length = exp.cast(exp.var(f"LENGTH({text})"), "text").sql(self._dialect)
+        if self._dialect == "duckdb":  # nothing but NULL has no length: CONCAT leaves it out
+            return [length, "':'", text]
+        told = self._concat(length, "':'", text) if self._dialect in _WHOLE else self._hash(text)
+        return [f"COALESCE({told}, '-')"]
 
     @property
     def _plain(self) -> bool:

@@ -116,6 +116,17 @@ def test_values_cannot_trade_places_between_columns(source: DbApiSource, request
     _run(source, f"DROP TABLE {one.name}")
 
 
+def test_no_two_rows_read_the_same_whatever_stands_in_them(source: DbApiSource, request: pytest.FixtureRequest) -> None:
+    values = ["NULL", "''", "'-'", "':'", "'0:'", "'1:a'", "'a'", "'a1:'", "'1:a1:a'", "'é'", "'2:é'", "'NULL'", "' '"]
+    pairs = [(one, two) for one in values for two in values]
+    rows = " UNION ALL ".join(f"SELECT {id} AS id, {one} AS x, {two} AS y" for id, (one, two) in enumerate(pairs))
+    sql = _sql(source, request, model=Model(rows), columns=["x", "y"])
+    sql.make(source)
+
+    assert len({row[-2] for row in _rows(source, sql.changed())}) == len(pairs)
+    _run(source, f"DROP TABLE {sql.name}")
+
+
 def test_a_column_that_is_not_compared_and_a_new_salt_do_what_they_should(
     source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
 ) -> None:
