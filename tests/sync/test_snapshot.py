@@ -186,6 +186,28 @@ def test_every_copy_of_a_key_comes_back_in_every_run(source: DbApiSource, sql: S
     assert [(row[0], row[-4]) for row in rows] == [(1, 2), (1, 2), (None, 1)]
 
 
+def test_copies_are_counted_as_the_destination_sees_keys_under_values_that_are_bound(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    _run(source, "INSERT INTO c VALUES (4, ' A@X ', 1, NULL), (5, 'c@x', 1, NULL), (6, 'C@x', 1, NULL)")
+    values: Any = {"least": 0, "most": 6}
+    if source.paramstyle not in ("named", "pyformat"):
+        values = tuple(values.values())
+    marks = {"qmark": "? AND id < ?", "format": "%s AND id < %s", "named": ":least AND id < :most"}
+    bounds = marks.get(source.paramstyle, "%(least)s AND id < %(most)s")
+    folded = _sql(
+        source,
+        request,
+        model=Model(f"SELECT * FROM c WHERE id > {bounds}", values),
+        key="email",
+        columns=["mrr"],
+        lower=True,
+    )
+    seen = [(row[0], row[-4]) for row in _rows(source, folded.changed())]
+
+    assert sorted(seen) == [(1, 2), (2, 1), (3, 1), (4, 2), (5, 1)]
+
+
 def test_what_is_gone_from_the_model_is_removed_only_if_this_sync_sent_it(
     source: DbApiSource, sql: SnapshotSql
 ) -> None:
