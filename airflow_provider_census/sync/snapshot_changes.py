@@ -9,6 +9,7 @@ keys in memory: the snapshot is a table.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,9 @@ from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowRe
 
 log = logging.getLogger(__name__)
 
-_FLUSH_ROWS = 500  # one INSERT; four values each stay below every database's limit of bound parameters
+# What is marked or written at once. Warehouses read the whole table for every statement about some of its keys.
+_FLUSH_ROWS = 5_000
+_MAPPED_ROWS = 500
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY)
 # What the snapshot says of a record: this sync put it there, it did not, there was none to update.
 _OURS, _THEIRS, _NONE = 1, 0, -1
@@ -87,7 +90,7 @@ class SnapshotChanges:
         self._adopt = self._adopting = adopt
         self._shard = shard
         self._follows = follows
-        self._begun = self._uncounted = self._respelled = self._unseen = False
+        self._begun = self._uncounted = self._unseen = False
         self._arrived: dict[str, tuple[str, str, str, int]] = {}
         self._moved: list[str] = []
         self._gone: list[str] = []
@@ -109,7 +112,6 @@ class SnapshotChanges:
 
     def look_back(self) -> None:
         """Look at what others have read and sent, the shards of the sync: deletions depend on it."""
-        self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
         self._begun = True
         if not self._known:
             return
@@ -120,7 +122,7 @@ class SnapshotChanges:
     def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
         """Yield the rows the comparison finds; ``expected``: they are those of the run."""
         rows = self._spooled(self._sql.changed(only_new=only_new, everything=everything), expected=expected)
-        while chunk := list(itertools.islice(rows, _FLUSH_ROWS)):
+        while chunk := list(itertools.islice(rows, _MAPPED_ROWS)):
             models = [row[:-3] for row in chunk]
             for row, mapped, about in zip(models, self._mapper.records(models), chunk, strict=True):
                 key, digest, sent = about[-3:]
@@ -140,7 +142,6 @@ class SnapshotChanges:
         if self._keep and self._skip:
             self._database.write([self._sql.baseline()])
             self._uncounted = True
-        self._respelled = self._known and bool(self._one(self._sql.respelled())[0])
         self._begun = True
         return self._skip
 
@@ -182,13 +183,18 @@ class SnapshotChanges:
                 self._database.write(queries)
             yield from chunk
 
+    @functools.cached_property
+    def _respelled(self) -> bool:
+        """Whether a record is known by another text than its key; looked up for the first new row."""
+        return bool(self._one(self._sql.respelled())[0])
+
     def _known_elsewhere(self, change: Change) -> str | None:
         """Return the identifier of a record that the snapshot may have under another key, None if it cannot."""
         if change.sent is not None or not self._known:
             return None
         assert change.snapshot is not None
         id = self._mapper.identify(change.key)
-        return id if self._respelled or id != change.snapshot[0] else None
+        return id if id != change.snapshot[0] or self._respelled else None
 
     # --- settling --------------------------------------------------------------------------------------------------
 
