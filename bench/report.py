@@ -22,6 +22,8 @@ How to read it
              process, and all rows are known to have arrived.
   engine     bench/worker.py: the sync without Airflow. operator: the same sync as a task, by dag.test() in one process;
              what a scheduler and a worker add is not in it.
+  bare SQL   bench/bare.py: a snapshot by hand. It compares digests, finds copies of a key, fetches and stores what
+             differs. "bare join" compares and fetches alone: it sends copies in turn, and finds the same every time.
 """
 
 
