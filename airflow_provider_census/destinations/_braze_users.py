@@ -24,6 +24,7 @@ PRIMARY = ("external_id", "braze_id", "user_alias")
 SHARED = ("email", "phone")
 """The identifiers that several users may have."""
 
+_NAME = 255  # page "User attributes object"
 _PRIORITIES = ("identified", "unidentified", "most_recently_updated", "least_recently_updated")
 _DELETE_BY = {
     "external_id": "external_ids",
@@ -71,11 +72,13 @@ class Users:
 
     def check_field(self, path: str) -> None:
         """
-        Check that an attribute does not make Braze match a user on something else than the sync key.
+        Check that an attribute has a name Braze takes, and is none it would match a user on instead of the sync key.
 
-        :raises ConfigError: it does.
+        :raises ConfigError: it has not, or is one.
         """
         field = path.partition(".")[0]
+        if len(field) > _NAME:
+            raise ConfigError(f"field {path[:40]!r}… is longer than the {_NAME} characters of an attribute's name")
         if field == "_update_existing_only":
             raise ConfigError(f"field {path!r} follows from the behavior; it cannot be mapped")
         # Page "Track users": a primary identifier wins over e-mail and phone, and e-mail over phone.

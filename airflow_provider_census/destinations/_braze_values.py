@@ -43,25 +43,19 @@ def occurrence(fields: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def user_problems(identifier: str, operation: Operation) -> Iterator[str]:
-    """Yield what is wrong with a user."""
-    yield from _identifier_problems(identifier, operation.record.id)
-    if operation.behavior is Behavior.DELETE:
-        return
+def user_problem(identifier: str, operation: Operation) -> str | None:
+    """Return what is wrong with a user; the names of attributes are checked with the mapping."""
+    problem = next(_identifier_problems(identifier, operation.record.id), None)
+    if problem or operation.behavior is Behavior.DELETE:
+        return problem
+    # Nearly every attribute of every user is short and plain: a generator for each would be felt.
     for name, value in operation.record.fields.items():
         kind = type(value)
-        short = 0 < len(name) <= _TEXT and (kind is not str or len(value) <= _TEXT)
-        if short and kind is not dict and kind is not list:
-            continue  # nearly every attribute of every user: a generator each would be felt
-        for path, key, part in walk(name, value):
-            yield from _text_problems(path, key, part)
-            if path == name:
-                continue
-            # Braze answers success and drops the whole attribute.
-            if part is None:
-                yield f"{path} is null: inside an attribute that makes Braze drop all of {name}"
-            if isinstance(key, str) and " " in key:
-                yield f"{path}: the key of a nested attribute has a space"
+        if (kind is str and len(value) > _TEXT) or kind is dict or kind is list:
+            problem = next(_attribute_problems(name, value), None)
+            if problem:
+                return problem
+    return None
 
 
 def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
@@ -81,6 +75,18 @@ def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
         yield from _property_problems(kind, properties)
     elif properties is not None:
         yield "properties is not an object"
+
+
+def _attribute_problems(name: str, value: Any) -> Iterator[str]:
+    for path, key, part in walk(name, value):
+        yield from _text_problems(path, key, part)
+        if path == name:
+            continue
+        # Braze answers success and drops the whole attribute.
+        if part is None:
+            yield f"{path} is null: inside an attribute that makes Braze drop all of {name}"
+        if isinstance(key, str) and " " in key:
+            yield f"{path}: the key of a nested attribute has a space"
 
 
 def _identifier_problems(identifier: str, value: str) -> Iterator[str]:

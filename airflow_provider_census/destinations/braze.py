@@ -161,7 +161,7 @@ class Braze(Destination):
         """Return the first thing Braze would refuse or drop."""
         match self.object.name:
             case "user":
-                problems = values.user_problems(self.identifier.name, operation)
+                return values.user_problem(self.identifier.name, operation)
             case "catalog_item":
                 problems = self._catalogs.problems(operation)
             case kind:
@@ -200,7 +200,7 @@ class Braze(Destination):
             # The next user who shares the e-mail would go too.
             return self.identifier.name not in SHARED
         for value in operation.record.fields.values():
-            if isinstance(value, dict) and not value.keys().isdisjoint(("inc", "add", "$add")):
+            if type(value) is dict and not value.keys().isdisjoint(("inc", "add", "$add")):
                 return False
         return super().repeatable(operation)
 

@@ -351,11 +351,18 @@ def test_other_attributes_can_be_mapped(identifier: str, field: str) -> None:
     Braze("user", UPSERT, identifier).check_field(field)
 
 
+def test_the_name_of_an_attribute_has_255_characters_at_the_most() -> None:
+    users = Braze("user", UPSERT)
+    users.check_field("x" * 255 + ".city")
+    with pytest.raises(ConfigError, match="longer than the 255 characters"):
+        users.check_field("x" * 256)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"x" * 256: 1}, "1 to 255 characters"),
-        ({"": 1}, "1 to 255 characters"),
+        ({"home": {"x" * 256: 1}}, "1 to 255 characters"),
+        ({"home": {"": 1}}, "1 to 255 characters"),
         ({"bio": "x" * 256}, "bio is longer than 255"),
         ({"home": {"city": "x" * 256}}, r"home\.city is longer"),
         ({"home": {"city": None}}, r"home\.city is null"),
