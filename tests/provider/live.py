@@ -21,13 +21,13 @@ class Live:
     """
     An ``airflow standalone`` and its REST API.
 
-    :param database: URI of its metadata; a SQLite of its own by default.
+    :param home: a folder with the folder ``dags``.
+    :param database: URI of its metadata.
     :param at_once: tasks it runs at a time.
     """
 
-    def __init__(self, home: Path, *, database: str = "", at_once: int = 2, **environment: str) -> None:
+    def __init__(self, home: Path, *, database: str, at_once: int, **environment: str) -> None:
         self.home = home
-        self.pid_file = home / "dags" / "pid"
         port, *log_ports = free_ports(4)
         self._url = f"http://127.0.0.1:{port}"
         self._log = (home / "standalone.log").open("wb")
@@ -38,7 +38,7 @@ class Live:
             "_CORE__PARALLELISM": at_once,
             "_CORE__DAGS_ARE_PAUSED_AT_CREATION": False,
             "_CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
-            "_DATABASE__SQL_ALCHEMY_CONN": database or f"sqlite:///{home}/airflow.db",
+            "_DATABASE__SQL_ALCHEMY_CONN": database,
             "_API__PORT": port,
             "_API__BASE_URL": self._url,
             "_API__WORKERS": 1,
@@ -84,35 +84,48 @@ class Live:
 
         wait_until(known, 120)
 
+
+class LiveDag:
+    """A DAG of a live Airflow, and its one sync."""
+
+    def __init__(self, airflow: Live, dag_id: str, task_id: str = "messages") -> None:
+        self.airflow = airflow
+        self._task_id = task_id
+        self._path = f"/api/v2/dags/{dag_id}"
+        self._logs = airflow.home / "logs" / f"dag_id={dag_id}"
+        airflow.wait_for_dag(dag_id)
+
     def trigger(self, *, logical_date: dt.datetime | None = None, **conf: Any) -> str:
         """Trigger a run and return its ID."""
         date = logical_date and logical_date.isoformat()
-        return str(self.call("POST", "/api/v2/dags/live/dagRuns", logical_date=date, conf=conf)["dag_run_id"])
+        answer = self.airflow.call("POST", f"{self._path}/dagRuns", logical_date=date, conf=conf)
+        return str(answer["dag_run_id"])
 
     def clear(self, run_id: str) -> None:
         """Clear a run."""
-        self.call("POST", "/api/v2/dags/live/clearTaskInstances", dag_run_id=run_id, dry_run=False, only_failed=False)
+        path = f"{self._path}/clearTaskInstances"
+        self.airflow.call("POST", path, dag_run_id=run_id, dry_run=False, only_failed=False)
 
-    def wait(self, run_id: str, task_id: str = "messages") -> dict[str, Any]:
+    def wait(self, run_id: str) -> dict[str, Any]:
         """Wait for the end of a run; return its task."""
-        wait_until(lambda: self.task(run_id, task_id)["state"] in ("success", "failed"), 120)
-        task = self.task(run_id, task_id)
+        wait_until(lambda: self.task(run_id)["state"] in ("success", "failed"), 120)
+        task = self.task(run_id)
         assert task["state"] == "success", task
         return task
 
-    def task(self, run_id: str, task_id: str = "messages") -> dict[str, Any]:
-        """Return the task of a run."""
-        return dict(self.call("GET", f"/api/v2/dags/live/dagRuns/{run_id}/taskInstances/{task_id}"))
+    def task(self, run_id: str, path: str = "") -> dict[str, Any]:
+        """Return the task of a run, or what the API has at ``path``."""
+        path = path or f"taskInstances/{self._task_id}"
+        return dict(self.airflow.call("GET", f"{self._path}/dagRuns/{run_id}/{path}"))
 
     def log(self, run_id: str, task_id: str, map_index: int, try_number: int) -> str:
         """Return what a try of a mapped task has logged."""
-        path = f"dag_id=live/run_id={run_id}/task_id={task_id}/map_index={map_index}/attempt={try_number}.log"
-        return (self.home / "logs" / path).read_text()
+        path = f"run_id={run_id}/task_id={task_id}/map_index={map_index}/attempt={try_number}.log"
+        return (self._logs / path).read_text()
 
-    def xcom(self, run_id: str, key: str, task_id: str = "messages") -> Any:
+    def xcom(self, run_id: str, key: str) -> Any:
         """Return an XCom of a run."""
-        path = f"/api/v2/dags/live/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}?stringify=false"
-        return self.call("GET", path)["value"]
+        return self.task(run_id, f"taskInstances/{self._task_id}/xcomEntries/{key}?stringify=false")["value"]
 
 
 def free_ports(count: int) -> list[int]:
@@ -127,4 +140,4 @@ def wait_until(done: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, f"nothing happened for {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.5)

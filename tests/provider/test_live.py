@@ -8,14 +8,14 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from tests.provider.conftest import Warehouse, lines
-from tests.provider.live import Live, wait_until
+from tests.provider.live import Live, LiveDag, wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -53,18 +53,79 @@ with DAG("live", schedule=None, params={"dry": False}):
 """
 
 
+SHARDED_DAG_FILE = """
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from airflow_provider_census.operators.shards import sharded_sync
+from airflow_provider_census.sync import Template, Watermark
+
+
+def tell_pid(context):
+    Path(__file__).with_name(f"pid{context['ti'].map_index}").write_text(str(os.getpid()))
+
+
+with DAG("sharded", schedule=None):
+    sharded_sync(
+        task_id="messages",
+        shards=4,
+        source_conn_id="warehouse",
+        sql="SELECT * FROM users",
+        destination_conn_id="slack",
+        destination_object="#general",
+        behavior="append",
+        sync_key={"row_id": "id"},
+        mapping={"text": Template("{{ id }} is on {{ plan }}")},
+        delta=Watermark("moved"),
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+        pre_execute=tell_pid,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory, census_server: Sandbox, postgres_uri: str) -> Iterator[Live]:
+    """One Airflow for all tests: it takes half a minute to start."""
+    home = tmp_path_factory.mktemp("live")
+    (home / "dags").mkdir()
+    (home / "dags" / "live.py").write_text(DAG_FILE)
+    (home / "dags" / "sharded.py").write_text(SHARDED_DAG_FILE)
+    with psycopg.connect(postgres_uri, autocommit=True) as server:
+        server.execute("CREATE DATABASE live")
+    database = postgres_uri.replace("postgresql://", "postgresql+psycopg2://").replace("/postgres?", "/live?")
+    assert "/live?" in database
+    connections = {
+        "WAREHOUSE": {"conn_type": "sqlite", "host": str(home / "warehouse.db")},
+        "SLACK": census_server.connection("slack"),
+    }
+    environment = {f"AIRFLOW_CONN_{name}": json.dumps(parts) for name, parts in connections.items()}
+    with closing(Live(home, database=database, at_once=5, **environment)) as airflow:
+        yield airflow
+
+
 @pytest.fixture
-def live(tmp_path: Path, census_sandbox: Sandbox, warehouse: Warehouse) -> Iterator[Live]:
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "live.py").write_text(DAG_FILE)
-    # The warehouse's connection is in the environment already.
-    live = Live(tmp_path, AIRFLOW_CONN_SLACK=json.dumps(census_sandbox.connection("slack")))
-    with closing(live):
-        yield live
+def warehouse(airflow: Live) -> Iterator[Warehouse]:
+    """The source of all syncs, empty."""
+    path = airflow.home / "warehouse.db"
+    path.unlink(missing_ok=True)
+    with closing(Warehouse(path)) as warehouse:
+        yield warehouse
+
+
+def stored(database: str) -> Iterator[bytes]:
+    """Return all that Airflow's tables hold."""
+    with psycopg.connect(database) as metadata:
+        for (table,) in metadata.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall():
+            with metadata.cursor().copy(sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(table))) as rows:
+                yield from map(bytes, rows)
 
 
 def test_nothing_is_lost_or_doubled_when_a_worker_dies_and_runs_come_in_any_order(
-    live: Live, census_sandbox: Sandbox, warehouse: Warehouse
+    airflow: Live, census_sandbox: Sandbox, warehouse: Warehouse, postgres_uri: str
 ) -> None:
     slack = census_sandbox["slack"]
 
@@ -75,14 +136,14 @@ def test_nothing_is_lost_or_doubled_when_a_worker_dies_and_runs_come_in_any_orde
         return len(census_sandbox.calls("slack", path="/api/chat.postMessage"))
 
     warehouse.put(*range(1, 7))
-    live.wait_for_dag("live")
+    live = LiveDag(airflow, "live")
 
     # The worker is killed while the fourth message waits for a refusal; Airflow tries again.
     busy = Fault(api="slack", path="/api/chat.postMessage", after=3, delay_s=20, status=503)
     census_sandbox.inject(busy)
     first = live.trigger(logical_date=dt.datetime.now(dt.UTC))
     wait_until(lambda: posts() == 4, 60)
-    os.kill(int(live.pid_file.read_text()), signal.SIGKILL)
+    os.kill(int((airflow.home / "dags" / "pid").read_text()), signal.SIGKILL)
     task = live.wait(first)
     assert task["try_number"] == 2
     assert arrived() == [1, 2, 3, 4, 5, 6]
@@ -114,77 +175,33 @@ def test_nothing_is_lost_or_doubled_when_a_worker_dies_and_runs_come_in_any_orde
     assert arrived() == list(range(1, 12))
 
     token = slack.token.encode()
-    files = [path for path in live.home.rglob("*") if path.is_file()]
+    files = [path for path in airflow.home.rglob("*") if path.is_file()]
     assert len([path for path in files if path.suffix == ".log"]) > 3
     assert [path for path in files if token in path.read_bytes()] == []
+    rows = list(stored(postgres_uri.replace("/postgres?", "/live?")))
+    assert any(b"census_state" in row for row in rows)
+    assert [row for row in rows if token in row] == []
 
-    forms = {form["connection_type"]: form for form in live.call("GET", "/ui/connections/hook_meta")}
+    forms = {form["connection_type"]: form for form in airflow.call("GET", "/ui/connections/hook_meta")}
     assert forms["census_slack"]["standard_fields"]["password"]["title"] == "Bot token or incoming webhook URL"
 
 
-SHARDED_DAG_FILE = """
-import os
-from datetime import timedelta
-from pathlib import Path
-
-from airflow.sdk import DAG
-
-from airflow_provider_census.operators.shards import sharded_sync
-from airflow_provider_census.sync import Template, Watermark
-
-
-def tell_pid(context):
-    Path(__file__).with_name(f"pid{context['ti'].map_index}").write_text(str(os.getpid()))
-
-
-with DAG("live", schedule=None):
-    sharded_sync(
-        task_id="messages",
-        shards=4,
-        source_conn_id="warehouse",
-        sql="SELECT * FROM users",
-        destination_conn_id="slack",
-        destination_object="#general",
-        behavior="append",
-        sync_key={"row_id": "id"},
-        mapping={"text": Template("{{ id }} is on {{ plan }}")},
-        delta=Watermark("moved"),
-        retries=1,
-        retry_delay=timedelta(seconds=1),
-        pre_execute=tell_pid,
-    )
-"""
-
-
-@pytest.fixture
-def sharded(tmp_path: Path, census_sandbox: Sandbox, warehouse: Warehouse, postgres_uri: str) -> Iterator[Live]:
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "live.py").write_text(SHARDED_DAG_FILE)
-    with psycopg.connect(postgres_uri, autocommit=True) as server:
-        server.execute("CREATE DATABASE live")
-    database = postgres_uri.replace("postgresql://", "postgresql+psycopg2://").replace("/postgres?", "/live?")
-    assert "/live?" in database
-    slack = json.dumps(census_sandbox.connection("slack"))
-    with closing(Live(tmp_path, database=database, at_once=5, AIRFLOW_CONN_SLACK=slack)) as live:
-        yield live
-
-
 def test_shards_side_by_side_lose_and_double_nothing_when_one_of_them_is_killed(
-    sharded: Live, census_sandbox: Sandbox, warehouse: Warehouse
+    airflow: Live, census_sandbox: Sandbox, warehouse: Warehouse
 ) -> None:
     slack = census_sandbox["slack"]
-    pid = sharded.home / "dags" / "pid1"
+    pid = airflow.home / "dags" / "pid1"
     warehouse.put(*range(1, 13))
-    sharded.wait_for_dag("live")
+    sharded = LiveDag(airflow, "sharded", "messages_result")
 
     run = sharded.trigger()
     # The second shard has five of the twelve rows, and Slack takes one in a second of all shards together.
     wait_until(lambda: pid.exists() and len(slack.texts("general")) >= 3, 120)
     os.kill(int(pid.read_text()), signal.SIGKILL)
-    sharded.wait(run, "messages_result")
+    sharded.wait(run)
 
-    path = f"/api/v2/dags/live/dagRuns/{run}/taskInstances/messages/listMapped"
-    shards = {task["map_index"]: task for task in sharded.call("GET", path)["task_instances"]}
+    mapped = sharded.task(run, "taskInstances/messages/listMapped")["task_instances"]
+    shards = {task["map_index"]: task for task in mapped}
     again = [index for index in range(4) if shards[index]["try_number"] > 1]
     assert again == [1], "\n".join(sharded.log(run, "messages", index, 1) for index in again if index != 1)
     assert shards[1]["try_number"] == 2
@@ -194,12 +211,12 @@ def test_shards_side_by_side_lose_and_double_nothing_when_one_of_them_is_killed(
     ended = [dt.datetime.fromisoformat(shards[index]["end_date"]) for index in (0, 2, 3)]
     assert max(started) < min(ended), "they did not run side by side"
     assert sorted(lines(slack.texts("general"))) == list(range(1, 13))
-    result = sharded.xcom(run, "return_value", "messages_result")
+    result = sharded.xcom(run, "return_value")
     assert result["watermark"]["after"] == 12
     assert result["counts"]["uncertain"] == result["counts"]["rejected"] == 0
 
     warehouse.put(13)
     second = sharded.trigger()
-    sharded.wait(second, "messages_result")
+    sharded.wait(second)
     assert sorted(lines(slack.texts("general"))) == list(range(1, 14))
-    assert sharded.xcom(second, "return_value", "messages_result")["counts"]["sent"] == 1
+    assert sharded.xcom(second, "return_value")["counts"]["sent"] == 1
