@@ -36,6 +36,11 @@ os.environ.update(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest and mostly waits, or one worker would still wait when the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
+
+
 @pytest.fixture
 def sandbox(census_sandbox: Sandbox) -> Sandbox:
     """The stand-ins of all APIs, empty."""
