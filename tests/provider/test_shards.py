@@ -17,7 +17,7 @@ from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync import Snapshot, Watermark
 from tests.deployment import Deployment, Run
-from tests.provider.conftest import MESSAGES, NEEDS_TASK_STATE_STORE, USERS, Warehouse, lines, outcomes, sent
+from tests.provider.conftest import EVENTS, MESSAGES, NEEDS_TASK_STATE_STORE, USERS, Warehouse, lines, outcomes, sent
 
 MakeDag = Callable[..., DAG]
 
@@ -125,7 +125,8 @@ def test_a_shard_that_fails_goes_on_where_it_was_and_the_others_are_not_repeated
     deployment: Deployment, warehouse: Warehouse, slack: Any, census_sandbox: Sandbox, sharded: MakeDag
 ) -> None:
     warehouse.put(*range(1, 13))
-    census_sandbox.inject(Fault(api="slack", path="/api/chat.postMessage", after=4, times=12, status=503))
+    down: dict[str, Any] = {"status": 503, "headers": {"Retry-After": "0"}}
+    census_sandbox.inject(Fault(api="slack", path="/api/chat.postMessage", after=4, times=12, **down))
     dag = sharded(MESSAGES, retries=1, retry_delay=0)
     run_id = deployment.create(dag)
     deployment.resume(dag, run_id, tries=2)
@@ -142,7 +143,7 @@ def test_a_shard_that_fails_goes_on_where_it_was_and_the_others_are_not_repeated
 def test_another_number_of_shards_doubles_nothing(
     deployment: Deployment,
     warehouse: Warehouse,
-    slack: Any,
+    braze: Any,
     sharded: MakeDag,
     make_dag: MakeDag,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,18 +155,18 @@ def test_another_number_of_shards_doubles_nothing(
     delta = Watermark("moved", state=state)
     warehouse.put(*range(1, 7))
     with make_dag() as one:
-        CensusSyncOperator(**{**MESSAGES, "delta": delta})
+        CensusSyncOperator(**{**EVENTS, "delta": delta})
     deployment.run(one)
-    assert "was in 1 shard(s)" in str(deployment.run(sharded(MESSAGES, delta=delta)).errors["messages[3]"][-1])
-    assert set(deployment.run(sharded(MESSAGES, delta=delta, full_refresh=True)).states.values()) == {"success"}
-    assert len(slack.texts("general")) == 12
+    assert "was in 1 shard(s)" in str(deployment.run(sharded(EVENTS, delta=delta)).errors["events[3]"][-1])
+    assert set(deployment.run(sharded(EVENTS, delta=delta, full_refresh=True)).states.values()) == {"success"}
+    assert len(braze.events) == 12
 
     warehouse.put(7)
-    for dag in (sharded(MESSAGES, delta=delta, shards=6), sharded(MESSAGES, delta=delta, shards=2), one):
+    for dag in (sharded(EVENTS, delta=delta, shards=6), sharded(EVENTS, delta=delta, shards=2), one):
         assert "success" not in deployment.run(dag).states.values()
-    assert len(slack.texts("general")) == 12
-    deployment.run(sharded(MESSAGES, delta=delta))
-    assert len(slack.texts("general")) == 13
+    assert len(braze.events) == 12
+    deployment.run(sharded(EVENTS, delta=delta))
+    assert len(braze.events) == 13
 
 
 def test_skipped_shards_leave_nothing_to_close(
@@ -234,10 +235,10 @@ def test_the_group_stands_where_a_task_would(make_dag: MakeDag, deployment: Depl
 
 
 def test_the_person_on_call_moves_all_shards_at_once(
-    deployment: Deployment, warehouse: Warehouse, slack: Any, make_dag: MakeDag
+    deployment: Deployment, warehouse: Warehouse, braze: Any, make_dag: MakeDag
 ) -> None:
     with make_dag() as dag:
-        group = sharded_sync(**MESSAGES, shards=3)
+        group = sharded_sync(**EVENTS, shards=3)
     with DAG(f"{dag.dag_id}_state", schedule=None, params=STATE_PARAMS) as desk:
         CensusStateOperator(task_id="state", sync=group)
     warehouse.put(*range(1, 9))
@@ -248,10 +249,10 @@ def test_the_person_on_call_moves_all_shards_at_once(
 
     shown = do("show")["shards"]
     assert [report["state"]["watermark"]["value"] for report in shown.values()] == [8, 8, 8]
-    assert list(shown) == [f"{dag.dag_id}.messages{index}" for index in ("", "[1]", "[2]")]
+    assert list(shown) == [f"{dag.dag_id}.events{index}" for index in ("", "[1]", "[2]")]
     do("rebase", "7")
     deployment.run(dag)
-    assert sorted(lines(slack.texts("general"))) == [1, 2, 3, 4, 5, 6, 7, 7, 8, 8]
+    assert sorted(int(event["external_id"]) for event in braze.events) == [1, 2, 3, 4, 5, 6, 7, 7, 8, 8]
     do("reset")
     deployment.run(dag)
-    assert len(slack.texts("general")) == 18
+    assert len(braze.events) == 18
