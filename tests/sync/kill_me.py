@@ -1,8 +1,7 @@
 """
-A worker that is killed: for every line it reads it forks a child that runs a sync once, and kills it.
+A worker that is killed: for every line it reads it forks a child that runs a sync once.
 
-The line says after how many seconds; an empty one lets the child live. Importing is done once, so that the child is at
-work when it is killed.
+If the line says "kill", the next one says when. Importing is done once, so that the child is at work when it is killed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import os
 import signal
 import sqlite3
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -83,8 +81,8 @@ def main(folder: str, url: str, behavior: str, delta: str) -> None:
         if not child:
             run(Path(folder), url, Behavior(behavior), Snapshot() if delta == "snapshot" else Watermark("t"))
             os._exit(0)
-        if line.strip():
-            time.sleep(float(line))
+        if line == "kill\n":
+            sys.stdin.readline()
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), f"the run failed: {status}"

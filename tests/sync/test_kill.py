@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,25 +21,42 @@ from tests.sync.support import APPEND, UPSERT, Lite, TinyApi, Users
 
 ROOT = Path(__file__).parents[2]
 KILLS = 12
-ROWS = 600
-WITHIN_S = 0.2
+ROWS = 900
+MOST_REQUESTS = 16
 
 
 class Worker:
     """A process that runs a sync when it is told to, and is killed in the middle of it."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], sandbox: Sandbox) -> None:
         self._process = process
+        self._sandbox = sandbox
         self._chance = random.Random(7)
         self.killed = 0
 
-    def run(self, *, kill_within_s: float | None = None) -> None:
+    def run(self) -> None:
+        self._tell("run")
+        assert self._answer() == "done\n"
+
+    def run_killed(self) -> None:
+        """Kill it when it has sent a few requests, be the machine fast or slow, or none; at the latest if it ends."""
+        last = len(self._sandbox.ledger) + self._chance.randrange(MOST_REQUESTS)
+        end = time.monotonic() + 10
+        self._tell("kill")
+        while len(self._sandbox.ledger) < last and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(self._chance.uniform(0, 0.02))
+        self._tell("now")
+        self.killed += self._answer() == "killed\n"
+
+    def _tell(self, word: str) -> None:
         assert self._process.stdin
-        assert self._process.stdout
-        delay = "" if kill_within_s is None else self._chance.uniform(0, kill_within_s)
-        self._process.stdin.write(f"{delay}\n")
+        self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-        self.killed += self._process.stdout.readline() == "killed\n"
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
 
 
 @contextmanager
@@ -52,7 +70,7 @@ def worker(folder: Path, sandbox: Sandbox, behavior: Behavior, delta: str) -> It
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
-        yield Worker(process)
+        yield Worker(process, sandbox)
         assert process.stdin
         process.stdin.close()
 
@@ -70,12 +88,8 @@ def test_an_append_arrives_once_or_is_listed(
     tiny.slow_s = 0.003
     users.add(range(ROWS))
     with worker(tmp_path, sandbox, APPEND, delta) as sync:
-        within_s = WITHIN_S
         for _ in range(KILLS):
-            before = len(tiny.posted)
-            sync.run(kill_within_s=within_s)
-            if len(tiny.posted) == before:
-                within_s *= 1.5  # a busy machine has not come to the first message
+            sync.run_killed()
         killed = sync.killed
         sync.run()
         sync.run()
@@ -96,7 +110,7 @@ def test_an_upsert_ends_with_what_the_model_says(
         for version in range(KILLS):
             changed = f"UPDATE users SET name = 'v{version}', t = {1_000 + version} WHERE id % 7 = {version % 7}"
             users.sql(changed)
-            sync.run(kill_within_s=WITHIN_S)
+            sync.run_killed()
         killed = sync.killed
         sync.run()
     assert killed > KILLS / 2
