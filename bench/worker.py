@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from airflow_provider_census.sync import Snapshot, Watermark
+from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delta import Delta
 from airflow_provider_census.sync.model import Model
-from airflow_provider_census.sync.run import Sync, run_sync
+from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import MemoryStore
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.rate import Limiter

@@ -13,7 +13,7 @@ from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.behavior import check_pair, check_sets, parse_behavior
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import check_mapping
-from airflow_provider_census.sync.result import parse_limit
+from airflow_provider_census.sync.limit import parse_limit
 from airflow_provider_census.sync.shard import Shard
 
 if TYPE_CHECKING:

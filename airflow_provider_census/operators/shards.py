@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow_provider_census.errors import Busy, CensusError, ConfigError
 from airflow_provider_census.operators.sync import FINAL, CensusSyncOperator
 from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.result import parse_limit
+from airflow_provider_census.sync.limit import parse_limit
 from airflow_provider_census.sync.shard import MOST, Shard
 from airflow_provider_census.sync.values import Behavior
 

@@ -23,7 +23,8 @@ from airflow_provider_census.operators.declaration import DeclarationError, chec
 from airflow_provider_census.sync.behavior import parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
-from airflow_provider_census.sync.result import RunResult, parse_limit
+from airflow_provider_census.sync.limit import parse_limit
+from airflow_provider_census.sync.result import RunResult
 from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.values import Outcome
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_census.state.kept import KeptStore
     from airflow_provider_census.state.shard import ShardStore
     from airflow_provider_census.state.xcom import XComStore
-    from airflow_provider_census.sync.run import Sync
+    from airflow_provider_census.sync.definition import Sync
     from airflow_provider_census.transport.client import Client
 
 # Trying again cannot change what these say.
@@ -234,8 +235,8 @@ class CensusSyncOperator(BaseOperator):
         """Return the sync with all templates rendered and all names looked up."""
         from airflow_provider_census.hooks.base import destination_hook
         from airflow_provider_census.sources.dbapi import DbApiSource
+        from airflow_provider_census.sync.definition import Sync
         from airflow_provider_census.sync.model import Model
-        from airflow_provider_census.sync.run import Sync
 
         hook = destination_hook(self.destination_conn_id, rate_share=self.rate_share)
         ((identifier, key_column),) = self.sync_key.items()

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.snapshot_table import BESIDE, SnapshotTable, table_name
+from airflow_provider_census.sync.statement import only_row
 
 
 class RemoteSnapshot:
@@ -29,7 +30,7 @@ class RemoteSnapshot:
     def known(self) -> tuple[int, int]:
         """Return how many records it knows, and how many of them the sync sent."""
         self._table.make(self._source)
-        ((records, sent),) = [row for batch in self._source.stream(self._table.known()) for row in batch]
+        records, sent = only_row(self._source, self._table.known())
         return int(records), int(sent)
 
     def drop(self) -> None:

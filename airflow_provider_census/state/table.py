@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_census.errors import Busy
 from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.dialect import text_type
-from airflow_provider_census.sync.statement import Bound, Query, Statements
+from airflow_provider_census.sync.statement import Bound, Query, Statements, rows
 from airflow_provider_census.sync.tables import create_table, key_type
 
 TABLE = "census_state"
@@ -63,8 +63,8 @@ class TableKeeper:
 
     def _row(self) -> tuple[int, str] | None:
         query = self._query(f"SELECT sequence, value FROM {TABLE} WHERE sync_id = ", Bound(self._sync_id))
-        rows = [row for batch in self._source.stream(query) for row in batch]
-        return (int(rows[0][0]), rows[0][1]) if rows else None
+        found = list(rows(self._source, query))
+        return (int(found[0][0]), found[0][1]) if found else None
 
     def _query(self, *parts: str | Bound) -> Query:
         return Statements(self._source.dialect, self._source.paramstyle).compose(*parts)

@@ -17,10 +17,10 @@ from concurrent.futures import Executor, Future
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AccountingError, ConfigError, Unanswered, Unavailable
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.delta import Delta, Snapshot
 from airflow_provider_census.sync.planning import Planned, Settle
-from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.sending import MAX_REASON, Health
 from airflow_provider_census.sync.values import Held, Operation, Outcome, RowResult
 from airflow_provider_census.transport.client import Client

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import ModelSql
-from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.statement import Query, Source
+from airflow_provider_census.sync.statement import Query, Source, only_row
 from airflow_provider_census.sync.values import Record, RowResult
 
 
@@ -87,12 +87,6 @@ class Reader:
         #: Returns the raw value of the sync key of a row.
         self.key_of = mapper.key
 
-    def rows(self, query: Query) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of ``query``; the cursor is closed when the caller stops, however it stops."""
-        with closing(self.source.stream(query)) as batches:
-            for batch in batches:
-                yield from batch
-
     def mapped(self, query: Query) -> Iterator[tuple[tuple[Any, ...], Record | RowResult]]:
         """Yield the rows of ``query``, each with what the mapping makes of it."""
         with closing(self.source.stream(query)) as batches:
@@ -101,7 +95,7 @@ class Reader:
 
     def one(self, query: Query) -> Any:
         """Return the only value that ``query`` gives."""
-        return next(iter(self.rows(query)))[0]
+        return only_row(self.source, query)[0]
 
 
 class FullRefreshChanges:

@@ -106,4 +106,4 @@ def objects(tree: Tree, rows: Rows, columns: Rows) -> list[dict[str, Any]]:
     ]
     if not values:
         return [{} for _ in rows]
-    return [dict(zip(tree, members)) for members in zip(*values)]  # noqa: B905 (they are as many)
+    return [dict(zip(tree, members, strict=True)) for members in zip(*values, strict=True)]

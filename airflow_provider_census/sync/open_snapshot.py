@@ -19,7 +19,7 @@ from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, THERE, SnapshotTable, table_name
 from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.statement import Source
+from airflow_provider_census.sync.statement import Source, only_row
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
 from airflow_provider_census.sync.values import Behavior
@@ -65,7 +65,7 @@ def open_snapshot(
     beside = SnapshotTable(f"{name}_doubts", **there)
     for one in (table, beside):
         one.make(database)
-    known = bool(next(row for batch in database.stream(table.known()) for row in batch)[0])
+    known = bool(only_row(database, table.known())[0])
     behavior = destination.behavior
     first = before is None or _starts_over(
         before,

@@ -10,17 +10,15 @@ from typing import Any
 
 from airflow_provider_census.errors import (
     AccountingError,
-    ConfigError,
     ThresholdExceeded,
     Unavailable,
 )
+from airflow_provider_census.sync.limit import Limit, rows_of
 from airflow_provider_census.sync.state import readable
 from airflow_provider_census.sync.values import Outcome, RowResult
 
 MAX_SAMPLES = 20
 _SAMPLED = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)
-
-Limit = int | float | None
 
 
 @dataclass
@@ -85,8 +83,7 @@ class Tally:
         ):
             if limit is None or count == 0:
                 continue
-            # Rounded: 0.29 * 100 is less than 29.
-            allowed = limit if isinstance(limit, int) else int(round(limit * self.tried, 6))
+            allowed = rows_of(limit, self.tried)
             if count > allowed:
                 outcomes = (Outcome.INVALID,) if what == "invalid" else (Outcome.REJECTED, Outcome.UNCERTAIN)
                 first = next(entry for outcome in outcomes for entry in self.samples[outcome])
@@ -163,26 +160,3 @@ class RunResult:
             "seconds": round(self.seconds, 3),
             **({"estimate": self.estimate} if self.estimate else {}),
         }
-
-
-def parse_limit(name: str, value: Any) -> Limit:
-    """
-    Return a ``max_…`` argument as a number: an int counts rows, a float is a share of them, None is no limit.
-
-    Rendered templates come as text: ``"5"``, ``"0.1"``, ``"None"``.
-
-    :raises ConfigError: it is none of these.
-    """
-    if isinstance(value, str):
-        text = value.strip()
-        try:
-            value = None if text.lower() == "none" else float(text) if "." in text else int(text)
-        except ValueError:
-            raise ConfigError(f"{name}={text!r} is no number; give rows (5), a share (0.1) or None") from None
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ConfigError(f"{name}={value!r} is no limit; give rows (5), a share (0.1) or None")
-    if isinstance(value, float) and value > 1:
-        raise ConfigError(f"{name}={value!r}: a share is at most 1.0; rows are given as an int")
-    return value

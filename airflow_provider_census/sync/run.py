@@ -11,33 +11,30 @@ import logging
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError, StateFull
 from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Changes, Reader
 from airflow_provider_census.sync.columns import check_columns, resolve_column
+from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delivery import deliver, workers
-from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot
+from airflow_provider_census.sync.delta import FullRefresh, Snapshot
 from airflow_provider_census.sync.doubt import settle_doubts
-from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.model import Model, ModelSql
+from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.planning import Planned, Planner
-from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.rehearsal import Rehearsal
-from airflow_provider_census.sync.result import Limit, RunResult, Tally
-from airflow_provider_census.sync.shard import Shard
+from airflow_provider_census.sync.result import RunResult, Tally
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.statement import Source
-from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
 from airflow_provider_census.transport.client import Client
 
@@ -46,35 +43,6 @@ log = logging.getLogger(__name__)
 _CHECKPOINT_S = 5.0
 # Where a row must not be sent twice, what is not saved when the worker is killed is in doubt.
 _CAREFUL_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sync:
-    """
-    A sync as its author describes it, with every name resolved.
-
-    :param key_column: model column of the sync key; the destination is bound to its identifier.
-    :param max_invalid: rows (int), share of the rows tried (float) or None for no limit; so is ``max_rejected``.
-    :param snapshot_database: where a snapshot lives if not in the source.
-    :param max_deletes: the same under mirror, of the records this sync has sent; ``allow_empty`` lets it delete all.
-    :param shard: the part of the sync this run sends; it deletes nothing under mirror.
-    :param closes: this run comes behind so many shards, and does what is left to do for all of them: delete.
-    """
-
-    model: Model
-    destination: Destination
-    key_column: str
-    mapping: MappingDeclaration
-    delta: Delta = field(default_factory=FullRefresh)
-    max_invalid: Limit = 0
-    max_rejected: Limit = 0
-    max_deletes: Limit = 0.1
-    allow_empty: bool = False
-    snapshot_database: Database | None = None
-    dry_run: bool = False
-    full_refresh: bool = False
-    shard: Shard | None = None
-    closes: int = 0
 
 
 def run_sync(

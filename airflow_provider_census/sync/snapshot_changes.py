@@ -16,16 +16,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_census.errors import ConfigError, GuardTripped
+from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync import guard
+from airflow_provider_census.sync.change import Change
+from airflow_provider_census.sync.limit import Limit
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.progress import Change
-from airflow_provider_census.sync.result import Limit
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.statement import Query
+from airflow_provider_census.sync.statement import Query, only_row
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_follows
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
@@ -301,20 +302,10 @@ class SnapshotChanges:
         if not removed:
             return
         if not allow_empty and not self._one(self._sql.any_row())[0]:
-            raise GuardTripped(
-                f"the model has no rows; a mirror of it would delete all {sent} records this sync has sent. Nothing "
-                f"was deleted. If that is meant, run it once with allow_empty=True"
-            )
+            raise guard.empty(sent)
         if self._elsewhere:
             removed = sum(1 for _ in self._removed())
-        # Rounded: 0.29 * 100 is less than 29.
-        allowed = int(round(max_deletes * sent, 6)) if isinstance(max_deletes, float) else max_deletes
-        if allowed is not None and removed > allowed:
-            raise GuardTripped(
-                f"{removed} of the {sent} records this sync has sent are gone from the model; "
-                f"max_deletes={max_deletes} allows {allowed}. Nothing was deleted. "
-                f"If that is meant, run it once with max_deletes={removed}"
-            )
+        guard.check(removed, sent, max_deletes)
         self.expected = (self.expected or 0) + removed
         for change in self._doubted(self._removed()):
             change.in_doubt_since = self._doubts.since(change)
@@ -326,4 +317,4 @@ class SnapshotChanges:
                 yield Change(key, snapshot=(key, GONE), sent=_OURS, record_id=record_id, removed=True)
 
     def _one(self, query: Query) -> tuple[Any, ...]:
-        return next(row for batch in self._database.stream(query) for row in batch)
+        return only_row(self._database, query)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from airflow_provider_census.sync.progress import Change
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT, SnapshotTable
-from airflow_provider_census.sync.statement import Query, Source
+from airflow_provider_census.sync.statement import Query, Source, rows
 
 _MINUTE = 60
 
@@ -27,8 +27,7 @@ class SnapshotDoubts:
     def __init__(self, source: Source, table: SnapshotTable, *, by_key: bool, remapped: bool) -> None:
         self._table = table
         self._by_key = by_key
-        rows = (row for batch in source.stream(table.content()) for row in batch)
-        self._left = {key: (digest, minutes * _MINUTE) for key, _, digest, minutes in rows}
+        self._left = {key: (digest, minutes * _MINUTE) for key, _, digest, minutes in rows(source, table.content())}
         self._remapped = remapped and bool(self._left)
         if remapped:
             self._left = {key: (digest if digest == GONE else IN_DOUBT, at) for key, (digest, at) in self._left.items()}

@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sync.dialect import text_type
-from airflow_provider_census.sync.statement import Bound, Query, Statements, batched, listed
+from airflow_provider_census.sync.statement import Bound, Query, Statements, batched, listed, rows
 from airflow_provider_census.sync.tables import Database, create_table
 
 TABLE = "census_spill"
@@ -42,7 +42,7 @@ class SpillTable:
     def names(self) -> set[str]:
         """Return the names of the parts that are there."""
         query = self._sql.compose(f"SELECT part FROM {TABLE} WHERE owner = ", Bound(self.owner))
-        return {row[0] for batch in self._database.stream(query) for row in batch}
+        return {row[0] for row in rows(self._database, query)}
 
     def read(self, names: Collection[str]) -> dict[str, str]:
         """Return the content of the parts of these names, by name; one that is not there is left out."""
@@ -59,8 +59,8 @@ class SpillTable:
         def statements() -> Iterator[Query]:
             # Also those to be added: a worker killed behind this point has left them, and nobody knows.
             yield from self._of(f"DELETE FROM {TABLE}", [*drop, *parts])
-            rows = [(self.owner, name, self._sync_id, text) for name, text in parts.items()]
-            for chunk in batched(rows, _AT_ONCE):
+            named = [(self.owner, name, self._sync_id, text) for name, text in parts.items()]
+            for chunk in batched(named, _AT_ONCE):
                 yield from self._sql.insert(f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES ", chunk)
 
         try:

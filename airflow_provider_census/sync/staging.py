@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlglot import exp
 
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.dialect import text_type
 from airflow_provider_census.sync.model import COPIES, Model, ModelSql
-from airflow_provider_census.sync.progress import Change
 from airflow_provider_census.sync.snapshot import KEY, SENT, SnapshotSql
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.statement import Query, Source, Statements

@@ -7,6 +7,7 @@ Invariant: no value ever becomes part of the text.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,6 +56,19 @@ class Source(Protocol):
 
     def stream(self, query: Query, batch_rows: int = 1000) -> Generator[Sequence[tuple[Any, ...]], None, None]:
         """Yield the rows in batches that are not empty. Exhausted or closed, it holds nothing open."""
+
+
+def rows(source: Source, query: Query) -> Generator[tuple[Any, ...], None, None]:
+    """Yield the rows of ``query``; the cursor is closed when the caller stops, however it stops."""
+    with closing(source.stream(query)) as batches:
+        for batch in batches:
+            yield from batch
+
+
+def only_row(source: Source, query: Query) -> tuple[Any, ...]:
+    """Return the row of a query that gives one."""
+    with closing(rows(source, query)) as found:
+        return next(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.progress import Change, Progress, lowered
+from airflow_provider_census.sync.progress import Progress, lowered
 from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult

@@ -13,11 +13,12 @@ from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sandbox.core import Call, Fault, Sandbox
+from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.delta import Delta, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.result import RunResult
-from airflow_provider_census.sync.run import Sync, run_sync
+from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import MemoryStore, StateStore
 from airflow_provider_census.sync.values import Behavior, Held, Outcome, Record, RowResult
 from airflow_provider_census.testing.source import Table

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_census.errors import AccountingError, ConfigError
-from airflow_provider_census.sync.result import MAX_SAMPLES, Tally, parse_limit
+from airflow_provider_census.sync.limit import parse_limit
+from airflow_provider_census.sync.result import MAX_SAMPLES, Tally
 from airflow_provider_census.sync.values import Outcome, RowResult
 
 

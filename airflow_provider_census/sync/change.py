@@ -1,0 +1,66 @@
+"""One row on its way through a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from airflow_provider_census.sync.marks import digest
+from airflow_provider_census.sync.values import Record, RowResult
+
+
+class Moment(msgspec.Struct, eq=False):
+    """
+    A cursor value, and what arrived of its rows.
+
+    :param arrived: their digests. Of a single row the digest is not made before it is asked for: most are forgotten
+        first.
+    """
+
+    cursor: Any
+    arrived: set[bytes] | Change | None = None
+
+
+class Change(msgspec.Struct, eq=False):
+    """
+    One row to look at.
+
+    :param key: raw value of the sync key.
+    :param mapped: what the mapping makes of it; None where the row is gone.
+    :param cursor: its cursor value; None where there is none.
+    :param owed: it was read by its key, because it did not arrive before.
+    :param record: what it is for the destination; set when that is known.
+    :param by_key: whether the key alone decides that it is the same again, see
+        :func:`~airflow_provider_census.sync.marks.digest`.
+    :param once: sent a second time it would stand there twice.
+    :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has, 0 if it was sent
+        in a way in which it cannot be found.
+    :param snapshot: key and digest as the database writes them, where it was compared with a snapshot.
+    :param sent: what the snapshot says of it: 1 if this sync sent it, None if it does not have its key.
+    :param record_id: identifier it is known by at the destination; set when its record is known.
+    :param adopt: it is to be compared with what the destination holds, and left alone if it is the same.
+    :param removed: it is gone from the model: its record is to be deleted.
+    :param moment: where it was opened, if it was.
+    """
+
+    key: Any
+    mapped: Record | RowResult | None = None
+    cursor: Any = None
+    owed: bool = False
+    record: Record | None = None
+    by_key: bool = False
+    once: bool = False
+    in_doubt_since: int | None = None
+    snapshot: tuple[str, str] | None = None
+    sent: int | None = None
+    record_id: str | None = None
+    adopt: bool = False
+    removed: bool = False
+    moment: Moment | None = None
+    closed: bool = False
+
+    @property
+    def digest(self) -> bytes | None:
+        """What is remembered of it once it arrived; None while its record is not known. Made anew at every call."""
+        return None if self.record is None else digest(self.record, by_key=self.by_key)
