@@ -24,6 +24,7 @@ from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
+from airflow_provider_census.sync.snapshot_writes import AT_ONCE, SnapshotWrites
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.statement import Query, only_row
@@ -33,8 +34,6 @@ from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowRe
 
 log = logging.getLogger(__name__)
 
-# What is marked or written at once. Warehouses read the whole table for every statement about some of its keys.
-_FLUSH_ROWS = 5_000
 _MAPPED_ROWS = 500
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY)
 # What the snapshot says of a record: this sync put it there, it did not, there was none to update.
@@ -86,15 +85,13 @@ class SnapshotChanges:
         self._asked = everything
         self._everything = everything or (stale and not behavior.adds)
         self._keep = keep
-        self._known = self._has_rows = known
+        self._known = known
         self._skip = skip and (shard or not known)
         self._adopt = self._adopting = adopt
         self._shard = shard
         self._follows = follows
-        self._begun = self._uncounted = self._unseen = False
-        self._arrived: dict[str, tuple[str, str, str, int]] = {}
-        self._moved: list[str] = []
-        self._gone: list[str] = []
+        self._begun = self._unseen = False
+        self._writes = SnapshotWrites(database, sql, doubts, keep=keep, has_rows=known)
         # Identifiers of rows with new keys that did not arrive: what they stand for may be there under another key.
         self._elsewhere: set[str] = set()
         self.expected: int | None = None
@@ -142,7 +139,7 @@ class SnapshotChanges:
                 check_follows(self._follows, "a snapshot", settles=False)
         if self._keep and self._skip:
             self._database.write([self._sql.baseline()])
-            self._uncounted = True
+            self._writes.uncounted = True
         self._begun = True
         return self._skip
 
@@ -176,7 +173,7 @@ class SnapshotChanges:
         if not self._known or not self._keep or self._behavior.adds:
             yield from changes
             return
-        while chunk := list(itertools.islice(changes, _FLUSH_ROWS)):
+        while chunk := list(itertools.islice(changes, AT_ONCE)):
             keys = [change.snapshot[0] for change in chunk if change.snapshot and change.sent is not None]
             moved = [id for change in chunk if (id := self._known_elsewhere(change)) is not None]
             queries = [*self._sql.doubt(keys), *self._sql.doubt(moved, by="record_id")]
@@ -228,7 +225,7 @@ class SnapshotChanges:
             self._doubts.known(change)
         if change.removed:
             if arrived:
-                self._gone.append(key)
+                self._writes.drop(key)
         elif change.record_id is not None and arrived:
             self._put(change, digest, sent=self._ours(change, result.outcome, held=held))
         elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and self._behavior.updates:
@@ -236,8 +233,8 @@ class SnapshotChanges:
             self._put(change, IN_DOUBT, sent=_OURS)
         elif (id := self._known_elsewhere(change)) is not None:
             self._elsewhere.add(id)
-        if len(self._arrived) >= _FLUSH_ROWS or len(self._gone) >= _FLUSH_ROWS:
-            self._flush()
+        if self._writes.full:
+            self._writes.flush()
 
     def _ours(self, change: Change, outcome: Outcome, *, held: bool) -> int:
         """Return whether the record that a row has settled is one that this sync put there."""
@@ -251,42 +248,26 @@ class SnapshotChanges:
         assert change.snapshot is not None
         assert change.record_id is not None
         key, _ = change.snapshot
-        self._arrived[key] = (key, change.record_id, digest, sent)
+        self._writes.put(key, change.record_id, digest, sent)
         if (id := self._known_elsewhere(change)) is not None:
             if not self._keep:
                 self._elsewhere.add(id)
             elif sent != _THEIRS or digest == GONE:
-                self._moved.append(id)
+                self._writes.move(id)
 
     def finish(self) -> None:
         """Look whether anything is left; what could not be looked up, the next run looks up."""
         self._adopting = self._unseen
-        self._flush()
-        if self._uncounted and self._keep:
-            self._has_rows = bool(self._one(self._sql.known())[0])
+        self._writes.flush()
+        if self._writes.uncounted and self._keep:
+            self._writes.has_rows = bool(self._one(self._sql.known())[0])
 
     def state(self) -> State | None:
         """Write what arrived; the state itself only tells what was written. None as long as nothing could be."""
         if not self._begun:
             return None
-        self._flush()
-        return replace(self._now, snapshot=self._has_rows, adopting=self._adopting)
-
-    def _flush(self) -> None:
-        queries = [
-            *self._sql.forget(self._moved, by="record_id"),
-            *self._sql.put(list(self._arrived.values())),
-            *self._sql.forget(self._gone),
-            *self._doubts.statements(),
-        ]
-        if queries and self._keep:
-            self._database.write(queries)
-            self._has_rows = self._has_rows or bool(self._arrived)
-            self._uncounted = self._uncounted or bool(self._gone)
-        self._doubts.saved()
-        self._arrived.clear()
-        self._moved.clear()
-        self._gone.clear()
+        self._writes.flush()
+        return replace(self._now, snapshot=self._writes.has_rows, adopting=self._adopting)
 
     # --- mirror ----------------------------------------------------------------------------------------------------
 
@@ -296,7 +277,7 @@ class SnapshotChanges:
 
         :raises GuardTripped: they are too many, or the model is empty; nothing is deleted.
         """
-        self._flush()
+        self._writes.flush()
         sent = int(self._one(self._sql.known())[1])
         removed = int(self._one(self._sql.removed(count=True))[0])
         if not removed:

@@ -65,6 +65,8 @@ class DestinationContract(
     """The destination's, and its stand-in's."""
     subjects: ClassVar[tuple[Subject, ...]]
     """At least one for each object."""
+    headers: ClassVar[tuple[str, ...]] = ()
+    """What it reads in the headers of answers, besides dates and those of rates."""
     answers_alike: ClassVar[bool] = False
     """Whether the API answers good and bad credentials alike: then the connection test asks it nothing."""
 

@@ -21,6 +21,7 @@ CHANNEL = Subject(
 class TestSlackContract(DestinationContract):
     name = "slack"
     subjects = (CHANNEL,)
+    headers = ("x-oauth-scopes",)
 
     def arrange(self, api):
         api.posts_per_s = None

@@ -37,6 +37,7 @@ class TestStripeContract(DestinationContract):
         customer(identifier="email", id=lambda n: f"User{n}@example.com"),
         customer(identifier="metadata.user_id"),
     )
+    headers = ("request-id", "idempotent-replayed", "stripe-should-retry")
 
     def arrange(self, api):
         # The cases come faster than any account allows.
