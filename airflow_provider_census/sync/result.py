@@ -48,7 +48,8 @@ class Tally:
             entry = {"key": readable(key), "reason": result.reason}
             if result.outcome is not Outcome.INVALID:
                 entry["status"] = result.status
-            sample.append(entry)
+            if entry not in sample:  # the copies of one key would leave no room for others
+                sample.append(entry)
 
     @property
     def tried(self) -> int:

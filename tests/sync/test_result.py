@@ -115,6 +115,22 @@ def test_samples_are_few() -> None:
     assert made.samples[Outcome.REJECTED][0] == {"key": "rejected0", "reason": "reason 0", "status": 400}
 
 
+def test_a_sample_shows_a_thing_once_however_often_it_happened() -> None:
+    made = Tally()
+    for _ in range(MAX_SAMPLES):
+        made.add("ann", RowResult(Outcome.INVALID, "stands in 20 rows"))
+        made.add(None, RowResult(Outcome.REJECTED, "no such plan", 422))
+    made.add("ann", RowResult(Outcome.INVALID, "has no e-mail"))
+    made.add("bob", RowResult(Outcome.INVALID, "has no e-mail"))
+    assert made.samples[Outcome.INVALID] == [
+        {"key": "ann", "reason": "stands in 20 rows"},
+        {"key": "ann", "reason": "has no e-mail"},
+        {"key": "bob", "reason": "has no e-mail"},
+    ]
+    assert made.samples[Outcome.REJECTED] == [{"key": None, "reason": "no such plan", "status": 422}]
+    assert made.counts == {Outcome.INVALID: MAX_SAMPLES + 2, Outcome.REJECTED: MAX_SAMPLES}
+
+
 @pytest.mark.parametrize("read", [4, 6])
 def test_counts_that_do_not_add_up_are_a_defect(read: int) -> None:
     made = tally(upserted=5)
