@@ -9,8 +9,8 @@ from typing import Any
 from airflow_provider_census.destinations import get
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.sync import Constant, Template
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.fields import MappingDeclaration
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.credentials import Credentials
 
 

@@ -16,7 +16,8 @@ from airflow_provider_census.destinations._braze_answers import Refusal, Results
 from airflow_provider_census.destinations._braze_values import walk
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.values import Behavior, Operation, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, array
 
 CATALOG = "catalog_name"

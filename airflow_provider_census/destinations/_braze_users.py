@@ -14,7 +14,9 @@ from airflow_provider_census.destinations._braze_answers import Refusal, Results
 from airflow_provider_census.destinations._braze_profiles import look_up
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, Unavailable
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request
 from airflow_provider_census.transport.message import array as joined
 

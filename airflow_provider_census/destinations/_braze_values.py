@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_provider_census.destinations._braze_users import PRIMARY
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.conversion import key_text
-from airflow_provider_census.sync.values import Behavior, Operation
+from airflow_provider_census.sync.values import Operation
 from airflow_provider_census.transport.message import encoded_size, size
 
 _TEXT = 255  # characters of a name or a string

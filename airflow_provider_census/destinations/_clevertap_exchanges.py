@@ -14,7 +14,8 @@ from typing import Any, NotRequired, TypedDict
 
 from airflow_provider_census.destinations._clevertap_records import WHO
 from airflow_provider_census.destinations.refusal import Refused
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Json, Request, Response, array
 
 Results = list[RowResult | None]

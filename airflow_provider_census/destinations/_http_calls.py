@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from airflow_provider_census.destinations._http_options import Settings
 from airflow_provider_census.destinations._http_path import Path
 from airflow_provider_census.errors import ConfigError
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.behavior import Behavior
 
 ID = "id"
 

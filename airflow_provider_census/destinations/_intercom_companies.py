@@ -14,7 +14,9 @@ from airflow_provider_census.destinations._intercom_answers import (
     write,
     write_once,
 )
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _ABSENT = RowResult(Outcome.SKIPPED, "no such company")

@@ -32,8 +32,10 @@ from airflow_provider_census.destinations._intercom_answers import (
 from airflow_provider_census.destinations.objects import Identifier
 from airflow_provider_census.destinations.refusal import OVERTAKEN, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.comparison import due
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 #: Values in one look-up. A group of filters holds 15 (docs "Search contacts"); IN is called a shortcut for OR there.

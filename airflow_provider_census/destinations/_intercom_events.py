@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_census.destinations._intercom_answers import Empty, write
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _MAX_KEYS = 10

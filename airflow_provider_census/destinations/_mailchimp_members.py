@@ -18,7 +18,8 @@ from airflow_provider_census.destinations import _mailchimp_answers as answers
 from airflow_provider_census.destinations._mailchimp_answers import Answer, Member, ask, ask_once, explain, look
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import Held, Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Held, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _ABSENT = RowResult(Outcome.SKIPPED, "no such member")

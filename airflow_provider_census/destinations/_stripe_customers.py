@@ -27,7 +27,9 @@ from airflow_provider_census.destinations._stripe_answers import ask
 from airflow_provider_census.destinations._stripe_look_up import LookUp, path
 from airflow_provider_census.destinations.refusal import OVERTAKEN, rejected
 from airflow_provider_census.errors import Unanswered, Unavailable
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _REFUSED = range(400, 429)  # one request, by whomever; the next one may fare better

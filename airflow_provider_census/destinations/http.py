@@ -48,8 +48,10 @@ from airflow_provider_census.destinations._http_options import OPTIONS, RATE, re
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError, Unanswered
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.paths import get, put
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.credentials import Credentials, base_url
 from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Request, Response, array, size
 from airflow_provider_census.transport.rate import Rate

@@ -30,8 +30,9 @@ from airflow_provider_census.destinations._mailchimp_merge_fields import PREFIX,
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType, among
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.comparison import same_moment
-from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials, base_url, secret
 from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response

@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.behavior import Behavior
 
 
 @dataclass(frozen=True, slots=True)

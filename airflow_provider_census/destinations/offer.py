@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from airflow_provider_census.destinations.objects import Identifier, ObjectType, among
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.rate import Rate
 
 

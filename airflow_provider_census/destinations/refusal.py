@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from airflow_provider_census.errors import CensusError
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import RowResult
 
 OVERTAKEN = "it was made or deleted since it was looked up; the next run looks again"
 """Why an operation is rejected that is :meth:`~.Operation.overtaken`."""

@@ -26,7 +26,9 @@ from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.destinations.refusal import rejected
 from airflow_provider_census.errors import AuthError, ConfigError, Unanswered
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials, base_url, secret
 from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response

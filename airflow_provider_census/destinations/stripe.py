@@ -29,8 +29,9 @@ from airflow_provider_census.destinations._stripe_look_up import MAX_LOOK_UP, Lo
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior, Held, Operation, RowResult
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials, base_url, secret
 from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response

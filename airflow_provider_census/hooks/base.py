@@ -18,11 +18,12 @@ from airflow.sdk.log import mask_secret
 from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError, ConfigError
-from airflow_provider_census.sync.behavior import parse_behavior
+from airflow_provider_census.sync.behavior import Behavior, parse_behavior
 from airflow_provider_census.sync.conversion import Converter, key_text
 from airflow_provider_census.sync.delivery import deliver
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.message import Request, Response

@@ -10,10 +10,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_census.errors import Busy, CensusError, ConfigError
 from airflow_provider_census.operators.sync import FINAL, CensusSyncOperator
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Watermark
 from airflow_provider_census.sync.limit import parse_limit
 from airflow_provider_census.sync.shard import MOST, Shard
-from airflow_provider_census.sync.values import Behavior
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

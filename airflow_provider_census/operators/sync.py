@@ -24,9 +24,8 @@ from airflow_provider_census.sync.behavior import parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.limit import parse_limit
-from airflow_provider_census.sync.result import RunResult
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.shard import Shard
-from airflow_provider_census.sync.values import Outcome
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_census.state.shard import ShardStore
     from airflow_provider_census.state.xcom import XComStore
     from airflow_provider_census.sync.definition import Sync
+    from airflow_provider_census.sync.result import RunResult
     from airflow_provider_census.transport.client import Client
 
 # Trying again cannot change what these say.

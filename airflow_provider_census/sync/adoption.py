@@ -20,9 +20,10 @@ from airflow_provider_census.errors import AccountingError, ConfigError, Unanswe
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.comparison import due
 from airflow_provider_census.sync.delta import Delta, Snapshot
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.planning import Planned, Settle
 from airflow_provider_census.sync.sending import MAX_REASON, Health
-from airflow_provider_census.sync.values import Held, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport.client import Client
 
 _Decided = tuple[Change, Operation | RowResult]

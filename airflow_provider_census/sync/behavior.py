@@ -1,14 +1,58 @@
 """
-What a behavior and a delta can do together. Checked where the sync is declared, before anything is read.
+What a sync does with its rows, and the deltas it can follow. Checked where the sync is declared, before anything is
+read.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration, SyncAll
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.outcome import Outcome
 
+
+class Behavior(StrEnum):
+    """What a sync does with the rows of its delta."""
+
+    UPDATE_OR_CREATE = "update_or_create"
+    UPDATE_ONLY = "update_only"
+    CREATE_ONLY = "create_only"
+    DELETE = "delete"
+    MIRROR = "mirror"
+    APPEND = "append"
+    SEND = "send"
+
+    @property
+    def adds(self) -> bool:
+        """Whether every accepted row adds something new: sent twice, it stands there twice."""
+        return self in _ADDS
+
+    __hash__ = str.__hash__  # that of an enumeration is a function of Python, and asked for several times a row
+
+    @property
+    def updates(self) -> bool:
+        """Whether it writes to records that are there."""
+        return self in _UPDATES
+
+    @property
+    def done(self) -> Outcome:
+        """What a row ends in that was accepted, where the destination tells no more."""
+        return _DONE[self]
+
+
+# Asked for every row; naming a member of an enumeration costs as much as making a record.
+_ADDS = frozenset((Behavior.APPEND, Behavior.SEND))
+_UPDATES = frozenset((Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR))
+_DONE = {
+    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
+    Behavior.UPDATE_ONLY: Outcome.UPDATED,
+    Behavior.CREATE_ONLY: Outcome.CREATED,
+    Behavior.DELETE: Outcome.DELETED,
+    Behavior.APPEND: Outcome.SENT,
+    Behavior.SEND: Outcome.SENT,
+}
 _UPDATING = ", ".join(repr(behavior.value) for behavior in Behavior if behavior.updates)
 
 

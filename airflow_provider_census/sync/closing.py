@@ -11,8 +11,8 @@ import decimal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.result import MAX_SAMPLES, RunResult, Tally
-from airflow_provider_census.sync.values import Outcome
 
 
 def result_of(shards: Sequence[dict[str, Any]], closing: RunResult | None = None) -> RunResult:

@@ -12,8 +12,9 @@ from collections.abc import Generator, Iterable, Sequence
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import AccountingError, CensusError
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.planning import Planned, Settle
-from airflow_provider_census.sync.values import Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.client import Client
 
 # So many are looked for at once.

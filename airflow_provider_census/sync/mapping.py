@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.conversion import Converter, key_text, key_texts
 from airflow_provider_census.sync.field_readers import MISSING, FieldReader, Fixed, FromColumn, Rendered, Tree, objects
@@ -23,9 +24,10 @@ from airflow_provider_census.sync.fields import (
     SyncAll,
     check_mapping,
 )
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.paths import get, place, put
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Record, RowResult
 
 if TYPE_CHECKING:
     from airflow_provider_census.destinations.base import Destination

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from airflow_provider_census.sync.values import Behavior, Record
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.values import Record
 
 _BYTES = 8
 _RECORD_BYTES = 6

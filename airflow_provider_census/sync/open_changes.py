@@ -9,6 +9,7 @@ from collections.abc import Set
 from dataclasses import replace
 
 from airflow_provider_census.errors import StateError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.changes import Changes, FullRefreshChanges, Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import FullRefresh, Watermark
@@ -16,7 +17,6 @@ from airflow_provider_census.sync.marks import any_version
 from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.sync.watermark_changes import WatermarkChanges
 
 log = logging.getLogger(__name__)

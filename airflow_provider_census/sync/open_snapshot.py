@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import ConfigError, StateError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import Model
@@ -22,7 +23,6 @@ from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.statement import Source, only_row
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
-from airflow_provider_census.sync.values import Behavior
 
 log = logging.getLogger(__name__)
 

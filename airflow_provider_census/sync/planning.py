@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 
 from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Changes
 from airflow_provider_census.sync.mapping import Mapper
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 
 Planned = tuple[Change, Operation]
 Settle = Callable[[Sequence[tuple[Change, RowResult]]], None]

@@ -13,10 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.errors import ThresholdExceeded
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change, Moment
 from airflow_provider_census.sync.marks import any_version, mark
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.values import Behavior
 
 #: More rows than this are not owed by key: the run stops instead, and its state stays small.
 MAX_OWED = 2_000

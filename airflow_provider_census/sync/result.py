@@ -14,8 +14,9 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.sync.limit import Limit, rows_of
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.state import readable
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.values import RowResult
 
 MAX_SAMPLES = 20
 _SAMPLED = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN)

@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow_provider_census.errors import CensusError, StateFull
 from airflow_provider_census.sync.adoption import check_adoption, look_up, needs_look_up
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Changes, Reader
 from airflow_provider_census.sync.columns import check_columns, resolve_column
@@ -27,6 +28,7 @@ from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.pace import Pace
 from airflow_provider_census.sync.planning import Planned, Planner
 from airflow_provider_census.sync.rehearsal import Rehearsal
@@ -35,7 +37,7 @@ from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
 from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import StateStore
 from airflow_provider_census.sync.statement import Source
-from airflow_provider_census.sync.values import Behavior, Outcome, RowResult
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.transport.client import Client
 
 log = logging.getLogger(__name__)

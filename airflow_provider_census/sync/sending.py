@@ -25,7 +25,8 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.sync.doubt import look_at_once
-from airflow_provider_census.sync.values import Operation, Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.client import Client
 
 # Batches that fail one after the other, with none answered in between, before the destination counts as down.

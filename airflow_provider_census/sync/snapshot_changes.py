@@ -18,9 +18,11 @@ from typing import Any
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sync import guard
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.limit import Limit
 from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
@@ -30,7 +32,7 @@ from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.statement import Query, only_row
 from airflow_provider_census.sync.tables import Database
 from airflow_provider_census.sync.target import check_follows
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Record, RowResult
 
 log = logging.getLogger(__name__)
 

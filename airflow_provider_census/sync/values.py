@@ -9,83 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.transport.message import Json
-
-
-class Behavior(StrEnum):
-    """What a sync does with the rows of its delta."""
-
-    UPDATE_OR_CREATE = "update_or_create"
-    UPDATE_ONLY = "update_only"
-    CREATE_ONLY = "create_only"
-    DELETE = "delete"
-    MIRROR = "mirror"
-    APPEND = "append"
-    SEND = "send"
-
-    @property
-    def adds(self) -> bool:
-        """Whether every accepted row adds something new: sent twice, it stands there twice."""
-        return self in _ADDS
-
-    __hash__ = str.__hash__  # that of an enumeration is a function of Python, and asked for several times a row
-
-    @property
-    def updates(self) -> bool:
-        """Whether it writes to records that are there."""
-        return self in _UPDATES
-
-    @property
-    def done(self) -> Outcome:
-        """What a row ends in that was accepted, where the destination tells no more."""
-        return _DONE[self]
-
-
-class Outcome(StrEnum):
-    """The one word each row ends in."""
-
-    CREATED = "created"
-    UPDATED = "updated"
-    UPSERTED = "upserted"
-    """Created or updated; the API does not tell which."""
-    DELETED = "deleted"
-    SENT = "sent"
-    UNCHANGED = "unchanged"
-    """Read, and already settled in an earlier run: not sent."""
-    SKIPPED = "skipped"
-    """The behavior does nothing here: update_only without a match, create_only with one."""
-    INVALID = "invalid"
-    """Stopped before sending."""
-    REJECTED = "rejected"
-    """Refused by the destination."""
-    UNCERTAIN = "uncertain"
-    """Sent, no answer; sending it again could duplicate it."""
-
-    @property
-    def arrived(self) -> bool:
-        """Whether nothing is left to do for the row."""
-        return self not in _NOT_ARRIVED
-
-    __hash__ = str.__hash__
-
-
-# Asked for every row; naming a member of an enumeration costs as much as making a record.
-_ADDS = frozenset((Behavior.APPEND, Behavior.SEND))
-_UPDATES = frozenset((Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.MIRROR))
-_NOT_ARRIVED = frozenset((Outcome.INVALID, Outcome.REJECTED, Outcome.UNCERTAIN))
-_DONE = {
-    Behavior.UPDATE_OR_CREATE: Outcome.UPSERTED,
-    Behavior.UPDATE_ONLY: Outcome.UPDATED,
-    Behavior.CREATE_ONLY: Outcome.CREATED,
-    Behavior.DELETE: Outcome.DELETED,
-    Behavior.APPEND: Outcome.SENT,
-    Behavior.SEND: Outcome.SENT,
-}
 
 
 class RowResult(msgspec.Struct, frozen=True):

@@ -12,14 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import Watermark
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.progress import Progress, lowered
 from airflow_provider_census.sync.state import State, encode
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Record, RowResult
 
 _ONE_ORDER = frozenset((int, str, dt.date))  # types whose values all compare with each other
 

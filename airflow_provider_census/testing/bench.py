@@ -13,14 +13,16 @@ from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sandbox.core import Call, Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.delta import Delta, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.result import RunResult
 from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import MemoryStore, StateStore
-from airflow_provider_census.sync.values import Behavior, Held, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Held, Record, RowResult
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.testing.subject import Case
 from airflow_provider_census.transport.client import Client

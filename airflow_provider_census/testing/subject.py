@@ -8,8 +8,9 @@ from typing import Any
 
 from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.paths import put
-from airflow_provider_census.sync.values import Behavior, Operation, Record
+from airflow_provider_census.sync.values import Operation, Record
 
 # Far enough from the numbers of all records a test makes.
 _EARLIER = 1_000_000

@@ -9,7 +9,9 @@ from airflow_provider_census.destinations.braze import Braze
 from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.sandbox.braze import BrazeSandbox
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, Record
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Held, Operation, Record
 from airflow_provider_census.testing.bench import Door
 from airflow_provider_census.transport.client import Client
 

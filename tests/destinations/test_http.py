@@ -11,8 +11,10 @@ from airflow_provider_census.destinations.http import Http
 from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.http import HttpSandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.message import Request

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.testing.contract import DestinationContract
 from airflow_provider_census.testing.subject import Subject
 

@@ -11,8 +11,10 @@ from airflow_provider_census.destinations.intercom import Intercom
 from airflow_provider_census.errors import AuthError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.intercom import IntercomSandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.message import Response

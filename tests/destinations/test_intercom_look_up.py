@@ -9,7 +9,9 @@ from airflow_provider_census.destinations.intercom import Intercom
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.intercom import IntercomSandbox
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, Record
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Held, Operation, Record
 from airflow_provider_census.testing.bench import Door
 from airflow_provider_census.transport.client import Client
 

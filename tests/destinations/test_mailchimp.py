@@ -13,8 +13,10 @@ from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, U
 from airflow_provider_census.sandbox._mailchimp_audience import Audience
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.mailchimp import MailchimpSandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.message import Response

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_census import destinations
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.transport.credentials import Credentials
 
 UPSERT, SEND = Behavior.UPDATE_OR_CREATE, Behavior.SEND

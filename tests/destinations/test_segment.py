@@ -14,12 +14,14 @@ from airflow_provider_census.errors import AuthError, ConfigError, Unanswered, U
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sandbox.segment import Segment as Api
 from airflow_provider_census.sync import Column, Constant, FullRefresh, SyncAll
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delivery import deliver
 from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client

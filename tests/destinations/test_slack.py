@@ -15,7 +15,9 @@ from airflow_provider_census.destinations.slack import Slack, SlackWebhook
 from airflow_provider_census.errors import AuthError, CensusError, ConfigError, Unanswered, Unavailable
 from airflow_provider_census.sandbox import slack as stand_in
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials

@@ -17,11 +17,13 @@ import requests
 
 from airflow_provider_census.destinations.stripe import Stripe
 from airflow_provider_census.errors import AuthError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delta import Watermark
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Behavior, Operation, Outcome, Record
+from airflow_provider_census.sync.values import Operation, Record
 from airflow_provider_census.testing.source import Table
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials

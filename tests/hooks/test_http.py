@@ -10,7 +10,7 @@ from airflow_provider_census.hooks.base import destination_hook
 from airflow_provider_census.hooks.http import HttpHook
 from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.http import HttpSandbox
-from airflow_provider_census.sync.values import Outcome
+from airflow_provider_census.sync.outcome import Outcome
 
 Connect = Callable[..., None]
 PUT = {"method": "PUT", "path": "/v1/things/{id}"}

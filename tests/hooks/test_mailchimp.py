@@ -8,7 +8,7 @@ import pytest
 from airflow_provider_census.destinations.mailchimp import Mailchimp
 from airflow_provider_census.hooks.mailchimp import MailchimpHook
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.values import Outcome
+from airflow_provider_census.sync.outcome import Outcome
 
 OPTIONS = {"audience_id": "a1b2c3d4e5"}
 

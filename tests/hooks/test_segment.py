@@ -8,7 +8,7 @@ from airflow_provider_census.hooks.base import destination_hook
 from airflow_provider_census.hooks.segment import SegmentHook
 from airflow_provider_census.sandbox.core import Sandbox
 from airflow_provider_census.sandbox.segment import Segment
-from airflow_provider_census.sync.values import Outcome
+from airflow_provider_census.sync.outcome import Outcome
 
 Connect = Callable[..., None]
 EVENT = {"event": "Books Closed", "user_id": "finance"}

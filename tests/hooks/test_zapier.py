@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from airflow_provider_census.hooks.zapier import ZapierHook
 from airflow_provider_census.sandbox.core import Sandbox
-from airflow_provider_census.sync.values import Outcome
+from airflow_provider_census.sync.outcome import Outcome
 
 Connect = Callable[..., None]
 

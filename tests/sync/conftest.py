@@ -14,9 +14,9 @@ import pytest
 from hypothesis import settings
 
 from airflow_provider_census.sandbox.core import Sandbox, get
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Watermark
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Duck, Listing, Lite, Reads, Rig, TinyApi, Users
 
 MESS = [

@@ -16,12 +16,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
 from airflow_provider_census.transport.rate import Limiter

@@ -23,15 +23,17 @@ from airflow_provider_census.destinations.objects import Identifier, ObjectType
 from airflow_provider_census.destinations.refusal import Refused, rejected
 from airflow_provider_census.errors import CensusError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Sandbox, SandboxApi
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delta import Delta, FullRefresh
 from airflow_provider_census.sync.fields import MappingDeclaration
 from airflow_provider_census.sync.model import Model
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.run import run_sync
 from airflow_provider_census.sync.standing import Observer
 from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior, Held, Operation, Outcome, RowResult
+from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials, base_url

@@ -7,11 +7,10 @@ import pytest
 
 from airflow_provider_census.errors import AuthError, ConfigError, Unavailable
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.behavior import check_pair, check_sets
+from airflow_provider_census.sync.behavior import Behavior, check_pair, check_sets
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Column, Constant, SyncAll
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Database, Lite, Looking, Rig, TinyApi, Users
 
 ADOPT = Snapshot(baseline="adopt")

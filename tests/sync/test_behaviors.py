@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_census.sandbox.core import Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Delta, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Column, Constant
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import APPEND, DELETE, SEND, UPSERT, Lite, Rig, TinyApi, Users
 
 UPDATE, CREATE, MIRROR = Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.MIRROR

@@ -14,7 +14,8 @@ from airflow_provider_census.errors import AccountingError, AuthError, ConfigErr
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.batches import Batcher
 from airflow_provider_census.sync.delivery import deliver
-from airflow_provider_census.sync.values import Operation, Outcome, Record, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import Operation, Record, RowResult
 from airflow_provider_census.transport import message
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.message import Exchange, encoded_size

@@ -16,10 +16,11 @@ import pytest
 from airflow_provider_census.destinations.slack import Slack
 from airflow_provider_census.errors import AuthError, Busy, ThresholdExceeded
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.state import MemoryStore, State
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior, Operation
+from airflow_provider_census.sync.values import Operation
 from airflow_provider_census.transport.rate import Rate
 from tests.sync.support import APPEND, Finding, Lite, Rig, Tiny, TinyApi, Users
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_census.sandbox.core import Sandbox
-from airflow_provider_census.sync.values import Behavior
+from airflow_provider_census.sync.behavior import Behavior
 from tests.sync.support import APPEND, UPSERT, Lite, TinyApi, Users
 
 ROOT = Path(__file__).parents[2]

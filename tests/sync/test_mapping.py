@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_census.errors import ConfigError
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.fields import Column, Constant, MappingDeclaration, SyncAll
 from airflow_provider_census.sync.mapping import Mapper
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior, Outcome, Record, RowResult
+from airflow_provider_census.sync.values import Record, RowResult
 from tests.sync.support import SEND, UPSERT, Duck, Rig, Tiny, TinyApi, Users, bound
 
 RECORD = Tiny("record", UPSERT)

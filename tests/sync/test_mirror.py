@@ -8,11 +8,10 @@ import pytest
 
 from airflow_provider_census.errors import AuthError, ConfigError, GuardTripped
 from airflow_provider_census.sandbox.core import Fault, Sandbox
-from airflow_provider_census.sync.behavior import check_pair
+from airflow_provider_census.sync.behavior import Behavior, check_pair
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Column, Constant
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Database, Duck, Lite, Rig, Roomy, TinyApi, Users
 
 MIRROR = Behavior.MIRROR

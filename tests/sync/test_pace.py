@@ -12,10 +12,11 @@ import pytest
 from airflow_provider_census.errors import Unavailable
 from airflow_provider_census.sandbox.core import Fault
 from airflow_provider_census.sync import pace
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.standing import Standing, span
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior, Outcome
 from airflow_provider_census.transport.rate import Rate
 from tests.sync.support import Lite, Rig, Tiny, TinyApi, Users
 

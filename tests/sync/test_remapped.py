@@ -12,11 +12,11 @@ import pytest
 
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.sandbox.core import Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.fields import Constant, SyncAll
 from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Database, Duck, Lite, Rig, TinyApi, Users
 
 WIDE: dict[str, Any] = {"name": "name", "note": "note", "plan": "plan", "from": Constant("dwh")}

@@ -6,8 +6,9 @@ import pytest
 
 from airflow_provider_census.errors import AccountingError, ConfigError
 from airflow_provider_census.sync.limit import parse_limit
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.result import MAX_SAMPLES, Tally
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.values import RowResult
 
 
 def tally(**counts: int) -> Tally:

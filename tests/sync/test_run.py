@@ -8,10 +8,11 @@ import pytest
 from airflow_provider_census import destinations
 from airflow_provider_census.errors import AuthError, ConfigError, ThresholdExceeded, Unavailable
 from airflow_provider_census.sandbox.core import Fault
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Constant
 from airflow_provider_census.sync.template import Template
-from airflow_provider_census.sync.values import Behavior, Operation
+from airflow_provider_census.sync.values import Operation
 from airflow_provider_census.transport.rate import Rate
 from tests.sync.support import APPEND, DELETE, SEND, UPSERT, Rig, Tiny, TinyApi, Users
 

@@ -11,13 +11,13 @@ import pytest
 
 from airflow_provider_census.errors import AuthError, GuardTripped, StateError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.closing import result_of
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Constant
 from airflow_provider_census.sync.hashing import is_of
 from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import Database, Duck, Lite, Ran, Rig, TinyApi, Users
 
 MIRROR: dict[str, Any] = {"behavior": Behavior.MIRROR, "delta": Snapshot(), "max_deletes": None, "allow_empty": True}

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from airflow_provider_census.destinations.objects import Identifier
 from airflow_provider_census.errors import GuardTripped
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.fields import Constant, MappingDeclaration
 from airflow_provider_census.sync.snapshot_table import table_name
 from airflow_provider_census.sync.statement import Query
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.message import Endpoint
 from tests.sync.support import APPEND, Listing, Lite, Ran, Rig, Tiny, TinyApi
 

@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_census.errors import StateError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Delta, Snapshot, Watermark
-from airflow_provider_census.sync.values import Behavior
 from tests.sync.support import APPEND, DELETE, SEND, UPSERT, Database, Lite, Rig, Tiny, TinyApi, Users
 
 UPDATE, CREATE, MIRROR = Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.MIRROR

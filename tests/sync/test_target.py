@@ -11,9 +11,9 @@ import pytest
 
 from airflow_provider_census.errors import AuthError, StateError
 from airflow_provider_census.sandbox.core import Fault, Sandbox
+from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot, Watermark
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.values import Behavior
 from airflow_provider_census.transport.message import Endpoint
 from tests.sync.support import APPEND, SEND, Database, Rig, Tiny, TinyApi, Users
 

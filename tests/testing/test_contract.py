@@ -8,7 +8,8 @@ pytest_plugins = ("pytester",)
 
 TEST = """
 from airflow_provider_census.destinations.slack import Slack, SlackWebhook
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.testing.contract import DestinationContract
 from airflow_provider_census.testing.subject import Subject
 from airflow_provider_census.transport.message import Endpoint, Request

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_provider_census.sync.values import Behavior, Outcome
+from airflow_provider_census.sync.behavior import Behavior
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.testing.bench import Bench, Turns, mentions
 from airflow_provider_census.testing.cases.select import one_of_each, only
 from airflow_provider_census.testing.subject import Case

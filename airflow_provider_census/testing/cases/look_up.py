@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from airflow_provider_census.sync.delta import Snapshot
 from airflow_provider_census.sync.fields import Column
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Held, Outcome, Record
+from airflow_provider_census.sync.values import Held, Record
 from airflow_provider_census.testing.bench import Bench, shows
 from airflow_provider_census.testing.cases.select import only
 

@@ -9,7 +9,8 @@ import pytest
 
 from airflow_provider_census.errors import AuthError, ConfigError
 from airflow_provider_census.sandbox.core import Fault
-from airflow_provider_census.sync.values import Outcome, RowResult
+from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.values import RowResult
 from airflow_provider_census.testing.bench import Bench
 from airflow_provider_census.testing.cases.select import one_of_each, only
 

@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from airflow_provider_census.sandbox.core import Fault
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.state import MemoryStore
-from airflow_provider_census.sync.values import Outcome
 from airflow_provider_census.testing.bench import Bench
 from airflow_provider_census.testing.cases.arrival import TEXTS
 from airflow_provider_census.testing.cases.select import only

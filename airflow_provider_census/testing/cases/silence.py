@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_census.sync.values import Outcome
+from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.testing.bench import Bench
 from airflow_provider_census.testing.cases.select import one_of_each, only
 
