@@ -40,7 +40,10 @@ class Destination(Offer, abc.ABC):
     """One API. Subclasses fill in the class data and the exchanges; see the module for the order of calls."""
 
     timeout_s: ClassVar[tuple[float, float]] = (10.0, 30.0)
-    """How long connecting may take, and how long the API may take to answer before the answer counts as lost."""
+    """
+    How long connecting may take, and how long the API may take to answer before the answer counts as lost. So does one
+    that comes in pieces and has not come to its end in four times that.
+    """
     finds: bool = False
     """Whether :meth:`find` can tell what became of operations in doubt; an instance may learn it in prepare."""
     finds_with: ClassVar[str] = ""

@@ -74,7 +74,8 @@ class Client:
     :param attempts: how often one request is sent at the most.
     :param patience_s: for so long it is sent more often, if the API answers 429 and says when to come back: it is well,
         and others use up the limit.
-    :param timeout_s: seconds to connect, seconds to wait for bytes of the answer.
+    :param timeout_s: seconds to connect, seconds to wait for bytes of the answer; in four times as many it must be
+        there whole.
     """
 
     def __init__(

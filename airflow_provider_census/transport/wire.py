@@ -32,6 +32,7 @@ from urllib3.exceptions import (
 from airflow_provider_census import __version__
 from airflow_provider_census.errors import ConfigError
 from airflow_provider_census.transport.message import Endpoint, Request, Response, encode
+from airflow_provider_census.transport.timed import TimedAnswer
 
 # As many are kept open; no destination is sent more requests at once.
 _MOST_CONNECTIONS = 256
@@ -80,6 +81,8 @@ class _Address:
 
 class _Connecting:
     """Part of a connection: tells what broke off before it stood, when no request can have left."""
+
+    response_class = TimedAnswer
 
     def connect(self) -> None:
         connection: Any = self

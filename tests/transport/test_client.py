@@ -536,6 +536,71 @@ def test_an_answer_that_is_large_only_when_it_is_unpacked_is_not_unpacked_whole(
     assert len(response.body) == MAX_ANSWER_BYTES
 
 
+def drip(head: bytes = b"", unit: bytes = b" ") -> Answer:
+    """An answer of which a piece comes now and then, so that no read has to wait for long."""
+
+    def send(handler: Handler) -> None:
+        handler.close_connection = True
+        with contextlib.suppress(OSError):
+            handler.wfile.write(head)
+            for _ in range(100):
+                handler.wfile.write(unit)
+                time.sleep(0.05)
+
+    return send
+
+
+DRIPS = {
+    "from the first byte": drip(b"", b"H"),
+    "in the headers": drip(b"HTTP/1.1 200 OK\r\n", b"x"),
+    "after other answers": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "in the body": drip(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"),
+    "in a body without an end": drip(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "in chunks": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "in the size of a chunk": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+}
+
+
+@pytest.mark.parametrize("failure", DRIPS.values(), ids=DRIPS)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_that_drips_is_none(
+    request: pytest.FixtureRequest,
+    connect: Callable[..., Client],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Answer,
+    scheme: str,
+) -> None:
+    server: Server = request.getfixturevalue("server" if scheme == "http" else "tls_server")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
+    client = connect(f"{scheme}://127.0.0.1:{server.server_port}", timeout_s=(0.8, 0.2))
+    server.answers = [failure, answer()]
+    began = time.monotonic()
+    with pytest.raises(Unanswered, match=r"no answer \(ReadTimeoutError\); it may have been applied"):
+        client.send(post(idempotent=False))
+    assert 0.8 <= time.monotonic() - began < 4
+    server.answers = [failure, answer()]
+    assert client.send(post()).ok
+    assert (client.traffic.requests, client.traffic.retries) == (3, 1)
+
+
+def test_an_answer_that_comes_in_pieces_has_more_time_than_each_of_them(
+    server: Server, connect: Callable[..., Client]
+) -> None:
+    def send(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", "9")
+        handler.end_headers()
+        for _ in range(9):
+            handler.wfile.write(b"x")
+            time.sleep(0.15)
+
+    server.answers = [send]
+    client = connect(timeout_s=(0.8, 0.5))
+    assert [client.send(post()).body for _ in range(2)] == [b"x" * 9] * 2
+    assert client.traffic.retries == 0
+
+
 def test_what_a_refusal_says_is_read_from_an_answer_without_an_end_too(
     server: Server, connect: Callable[..., Client]
 ) -> None:
