@@ -60,11 +60,21 @@ def _seconds(shards: Sequence[dict[str, Any]], closing: RunResult | None, of: Ca
 
 
 def _watermark(watermarks: Sequence[dict[str, Any]]) -> tuple[str, Any, Any] | None:
-    """Return the lowest of each: rows below it are settled in every shard. One that has none has no rows."""
+    """
+    Return the lowest of each: rows below it are settled in every shard.
+
+    One that has none before has run for the first time, though others may have gone on where they failed; one that has
+    none after has no rows.
+    """
     if not watermarks:
         return None
-    before, after = ([mark[when] for mark in watermarks if mark[when] is not None] for when in ("before", "after"))
-    return watermarks[0]["column"], _lowest(before), _lowest(after)
+    before, after = ([mark[when] for mark in watermarks] for when in ("before", "after"))
+    first = None in before
+    return (
+        watermarks[0]["column"],
+        None if first else _lowest(before),
+        _lowest([value for value in after if value is not None]),
+    )
 
 
 def _lowest(values: Sequence[Any]) -> Any:

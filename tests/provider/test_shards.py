@@ -136,7 +136,7 @@ def test_a_shard_that_fails_goes_on_where_it_was_and_the_others_are_not_repeated
     assert set(run.states.values()) == {"success"}
     assert sorted(run.tries.values())[-1] == 2
     assert sorted(lines(slack.texts("general"))) == list(range(1, 13))
-    assert whole(run)["watermark"]["after"] == 12
+    assert whole(run)["watermark"] == {"column": "moved", "before": None, "after": 12}
 
 
 @pytest.mark.parametrize("state", ["auto", "warehouse_state"])

@@ -235,6 +235,19 @@ def test_a_shard_that_fails_and_is_tried_again_loses_and_doubles_nothing(
     assert shards.run()["counts"]["sent"] == 0
 
 
+def test_the_watermark_before_a_run_is_one_behind_which_every_shard_has_settled_its_rows(
+    sandbox: Sandbox, lite: Lite, users: Users
+) -> None:
+    users.add(range(1, 101))
+    shards = Shards(Rig(sandbox, lite, delta=Watermark("t")))
+    sandbox.inject(Fault(api="tiny", path="/v1/record/write", after=1, times=1, status=401))
+    assert isinstance(shards.shard(1).failure, AuthError)
+    sandbox.recover()
+    assert shards.stores[1].load() is not None, "it goes on where it was"
+    assert shards.run()["watermark"] == {"column": "t", "before": None, "after": 100}
+    assert shards.run()["watermark"] == {"column": "t", "before": 100, "after": 100}
+
+
 def test_a_killed_shard_leaves_the_others_alone_and_is_continued(
     sandbox: Sandbox, lite: Lite, tiny: TinyApi, users: Users
 ) -> None:
