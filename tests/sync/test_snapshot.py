@@ -127,6 +127,31 @@ def test_no_two_rows_read_the_same_whatever_stands_in_them(source: DbApiSource, 
     _run(source, f"DROP TABLE {sql.name}")
 
 
+def test_rows_of_constants_alone_are_compared_by_their_key(
+    source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
+) -> None:
+    constants = _sql(source, request, columns=[])
+    _accept(source, constants, _rows(source, constants.changed()))
+
+    _run(source, "UPDATE c SET mrr = 99, email = NULL", "UPDATE c SET id = 4 WHERE id = 1")
+
+    assert [row[0] for row in _rows(source, constants.changed())] == [4]
+    assert len(_rows(source, _sql(source, request, columns=[], salt="other").changed())) == 3
+
+
+def test_a_change_in_the_last_of_many_columns_is_seen(source: DbApiSource, request: pytest.FixtureRequest) -> None:
+    names = [f"c{n}" for n in range(300)]
+    digests = set()
+    for last in ("'a'", "'b'", "NULL"):
+        values = ["'x'"] * 299 + [last]
+        model = Model("SELECT 1 AS id, " + ", ".join(f"{v} AS {n}" for v, n in zip(values, names, strict=True)))
+        sql = _sql(source, request, model=model, columns=names)
+        sql.make(source)
+        digests.add(_rows(source, sql.changed())[0][-2])
+    assert len(digests) == 3
+    _run(source, f"DROP TABLE {sql.name}")
+
+
 def test_a_column_that_is_not_compared_and_a_new_salt_do_what_they_should(
     source: DbApiSource, sql: SnapshotSql, request: pytest.FixtureRequest
 ) -> None:
