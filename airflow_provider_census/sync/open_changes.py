@@ -16,7 +16,7 @@ from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.marks import any_version
 from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
+from airflow_provider_census.sync.target import check_adds, check_doubts, check_follows, moved, reaches_more
 from airflow_provider_census.sync.watermark_changes import WatermarkChanges
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def open_changes(
             before.column,
             column,
         )
-        if behavior.adds and not full_refresh and delta.on_missing != "fail":
-            check_follows(before, f"the cursor {column}", settles=delta.on_missing == "now")
+        if not full_refresh:
+            _check_followed(before, f"the cursor {column}", delta, adds=behavior.adds)
         before, lost = None, True
     if before is None:
         return WatermarkChanges(
@@ -79,7 +79,7 @@ def open_changes(
             reached=reached,
         )
     if behavior.adds and not full_refresh:
-        check_adds(before, known=before.watermark is not None)
+        check_adds(before, known=before.followed)
     resend = full_refresh or reaches_more(before, mapping)
     now = replace(start, watermark=before.watermark)
     if not resend:
@@ -87,6 +87,17 @@ def open_changes(
         now = replace(now, settled=before.settled, owed=before.owed, owed_null_keys=before.owed_null_keys)
     since = None if resend else before.watermark
     return WatermarkChanges(reader, delta, now, since=since, behavior=behavior, reached=reached)
+
+
+def _check_followed(before: State, now: str, delta: Watermark, *, adds: bool) -> None:
+    """
+    Check that what another cursor or a snapshot has sent can be left to them.
+
+    :raises StateError: this run would send it again.
+    """
+    if adds and delta.on_missing != "fail":
+        check_follows(before, now, settles=delta.on_missing == "now")
+    check_doubts(before.snapshot_doubts, "a snapshot", now)
 
 
 def check_shards(before: State | None, shards: int) -> None:

@@ -22,7 +22,7 @@ from airflow_provider_census.sync.staging import Stage, StagedChanges, StagedSql
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.statement import Source, only_row
 from airflow_provider_census.sync.tables import Database
-from airflow_provider_census.sync.target import check_adds, check_follows, moved, reaches_more
+from airflow_provider_census.sync.target import check_adds, check_doubts, check_follows, moved, reaches_more
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,8 @@ def open_snapshot(
         check_adds(before, known=known)
     digest = _digest(mapper, behavior)
     last = before if before is not None and before.target == target else None
+    if last is not None and not full_refresh:
+        check_doubts(len(last.in_doubt), f"the cursor {last.column}", "a snapshot")
     kept = last is not None and last.columns is not None
     former = None
     if last is not None and kept and known and behavior.updates and not full_refresh:
@@ -96,7 +98,7 @@ def open_snapshot(
         "everything": full_refresh,
         "keep": keep,
         "shard": model.part is not None,
-        "follows": before if behavior.adds and before is not None and before.watermark is not None else None,
+        "follows": before if behavior.adds and before is not None and before.followed else None,
     }
     now = State(
         target=target,
@@ -159,7 +161,7 @@ def _starts_over(
         then += f" Table {left} stays behind and is not used; drop it and {left}_* if the sync is not to go back."
     if moved(before, target, doubles=adds and not known, then=then):
         return not known
-    if adds and before.watermark is not None:
+    if adds and before.followed:
         check_follows(before, "a snapshot", settles=skips and (shard or not known))
         return True
     if known or not before.snapshot:

@@ -260,6 +260,7 @@ class SnapshotChanges:
     def finish(self) -> None:
         """Look whether anything is left; what could not be looked up, the next run looks up."""
         self._adopting = self._unseen
+        self._doubts.complete()
         self._writes.flush()
         if self._writes.uncounted and self._keep:
             self._writes.has_rows = bool(self._one(self._sql.known())[0])
@@ -269,7 +270,8 @@ class SnapshotChanges:
         if not self._begun:
             return None
         self._writes.flush()
-        return replace(self._now, snapshot=self._writes.has_rows, adopting=self._adopting)
+        doubts = self._doubts.count
+        return replace(self._now, snapshot=self._writes.has_rows, snapshot_doubts=doubts, adopting=self._adopting)
 
     # --- mirror ----------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,9 @@ class SnapshotDoubts:
         if remapped:
             self._left = {key: (digest if digest == GONE else IN_DOUBT, at) for key, (digest, at) in self._left.items()}
         self._written = set(self._left)
+        # Whether what others have left is ours, where the sync is in shards, is known when it is met.
+        self._unmet = set(self._left)
+        self._open: set[str] = set()
         self._intended: dict[str, tuple[str, str, str, int]] = {}
         self._known: set[str] = set()
 
@@ -41,6 +44,9 @@ class SnapshotDoubts:
         key, digest = change.snapshot
         if (left := self._left.get(key)) is None:
             return None
+        if key in self._unmet:
+            self._unmet.remove(key)
+            self._open.add(key)
         sent, at = left
         same = sent == digest or (GONE not in (sent, digest) and (self._by_key or sent == IN_DOUBT))
         return at if same else None
@@ -50,14 +56,25 @@ class SnapshotDoubts:
         assert change.snapshot is not None
         key, digest = change.snapshot
         self._intended[key] = (key, change.record_id or "", digest, at // _MINUTE)
+        self._open.add(key)
 
     def known(self, change: Change) -> None:
         """Take note that what became of a row is known."""
         assert change.snapshot is not None
         key, _ = change.snapshot
         self._intended.pop(key, None)
+        self._open.discard(key)
         if key in self._written:
             self._known.add(key)
+
+    @property
+    def count(self) -> int:
+        """Return how many rows are in doubt now, as far as known."""
+        return len(self._open) + len(self._unmet)
+
+    def complete(self) -> None:
+        """Every row was read: those that were not met are not among them."""
+        self._unmet.clear()
 
     def statements(self) -> Iterator[Query]:
         """Return the statements that bring the table up to date."""

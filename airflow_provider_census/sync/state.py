@@ -33,6 +33,7 @@ class State:
     :param mapping: fingerprints of what was done with the rows, and of the fields they were sent with.
     :param columns: of the model, that digests of a snapshot were made of; None if the last run followed no snapshot.
     :param snapshot: whether the table of the snapshot has rows: if it has none, they are lost.
+    :param snapshot_doubts: how many rows were in doubt, in the table beside it.
     :param column: the cursor column, empty where there is none.
     :param watermark: rows with a lower cursor value are settled.
     :param settled: digests of settled rows at or above the watermark (less the lag): the next run reads them again.
@@ -50,6 +51,7 @@ class State:
     mapping: frozenset[bytes] = frozenset()
     columns: tuple[str, ...] | None = None
     snapshot: bool = False
+    snapshot_doubts: int = 0
     column: str = ""
     watermark: Any = None
     settled: frozenset[bytes] = frozenset()
@@ -61,6 +63,11 @@ class State:
     run_id: str = ""
     shards: int = 1
 
+    @property
+    def followed(self) -> bool:
+        """Whether rows have arrived by a cursor; the first of them may not, and then there is no watermark."""
+        return self.watermark is not None or bool(self.settled)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON value kept in XCom."""
         return {
@@ -69,7 +76,11 @@ class State:
             "target": self.target,
             "run_id": self.run_id,
             "mapping": pack_digests(self.mapping),
-            "snapshot": {"kept": self.snapshot, "columns": None if self.columns is None else list(self.columns)},
+            "snapshot": {
+                "kept": self.snapshot,
+                "columns": None if self.columns is None else list(self.columns),
+                "in_doubt": self.snapshot_doubts,
+            },
             "watermark": {"column": self.column, "value": encode(self.watermark)},
             "settled": pack_digests(self.settled),
             "owed": [encode(key) for key in self.owed],
@@ -97,6 +108,7 @@ class State:
                 sequence=int(value["sequence"]),
                 mapping=unpack_digests(value["mapping"]),
                 snapshot=bool(value["snapshot"]["kept"]),
+                snapshot_doubts=int(value["snapshot"]["in_doubt"]),
                 columns=None if value["snapshot"]["columns"] is None else tuple(value["snapshot"]["columns"]),
                 column=value["watermark"]["column"],
                 watermark=decode(value["watermark"]["value"]),

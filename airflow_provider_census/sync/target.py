@@ -44,7 +44,7 @@ def check_follows(before: State, now: str, *, settles: bool) -> None:
     :param settles: whether this run takes all rows as sent.
     :raises StateError: it would add them.
     """
-    if before.watermark is None and not before.snapshot:
+    if not before.followed and not before.snapshot:
         return
     last = f"the cursor {before.column}" if before.column else "a snapshot"
     if not settles:
@@ -55,6 +55,23 @@ def check_follows(before: State, now: str, *, settles: bool) -> None:
         )
     if owed := len(before.owed) + before.owed_null_keys:
         log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last)
+
+
+def check_doubts(doubts: int, last: str, now: str) -> None:
+    """
+    Check that another delta has left no rows in doubt, which this one would send again.
+
+    :param doubts: how many.
+    :param last: what told the rows to send; ``now``, what does from now on.
+    :raises StateError: it has.
+    """
+    if doubts:
+        raise StateError(
+            f"the last run of this sync followed {last} and left {doubts} row(s) in doubt: perhaps they have arrived. "
+            f"This one would follow {now} and send them again. Nothing was sent. Run it once more as it was: that "
+            f"finds out about them, or lists them as uncertain. Or run it once with full_refresh=True, which sends "
+            f"every row"
+        )
 
 
 def check_adds(before: State, *, known: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from airflow_provider_census.destinations.slack import Slack
-from airflow_provider_census.errors import AuthError, Busy, ThresholdExceeded
+from airflow_provider_census.errors import AuthError, Busy, StateError, ThresholdExceeded
 from airflow_provider_census.sandbox.core import Fault, Sandbox
 from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import Snapshot, Watermark
@@ -233,6 +233,60 @@ def test_another_cursor_leaves_in_doubt_what_was(careful: Rig) -> None:
         pytest.skip("it follows none")
     assert careful.run(delta=Watermark("id")).counts == {"uncertain": 10, "upserted": 20}
     assert most_often_written(careful) == 1
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_another_delta_sends_nothing_before_the_doubt_is_settled_by_the_last_one(
+    kept: Rig, users: Users, tiny: TinyApi, adds: bool
+) -> None:
+    class InOrder(Adding):
+        concurrency = 1
+
+    kept.destination = InOrder
+    kept.settings |= {} if adds else {"object": "record", "behavior": Behavior.CREATE_ONLY}
+    users.add(range(30))
+    kept.run_killed(1)
+    tiny.records.clear()  # the API does not say which of them it has
+    last: Any = kept.settings["delta"]
+    kept.settings["delta"] = Watermark("t") if isinstance(last, Snapshot) else Snapshot()
+    for dry in (True, False, False):
+        ran = kept.run(dry_run=dry)
+        assert isinstance(ran.failure, StateError)
+        assert "left 10 row(s) in doubt" in str(ran.failure)
+        assert "Run it once more as it was" in str(ran.failure)
+    assert most_often_written(kept) == 1
+
+    assert kept.run(delta=last).counts == {"uncertain": 10, "sent" if adds else "created": 20}
+    ran = kept.run()
+    assert most_often_written(kept) == 1 if adds else set(ran.counts) <= {"created", "skipped"}
+    assert kept.run(full_refresh=True).failure is None
+
+
+def test_a_full_refresh_by_another_delta_sends_what_is_in_doubt_too(kept: Rig, users: Users, tiny: TinyApi) -> None:
+    users.add(range(30))
+    kept.run_killed(1)
+    kept.settings["delta"] = Watermark("t") if isinstance(kept.settings["delta"], Snapshot) else Snapshot()
+    assert kept.run(full_refresh=True).counts == {"sent": 30}
+    assert nothing_left(kept)
+
+
+@pytest.mark.parametrize("delta", [Watermark("t"), Snapshot()], ids=["watermark", "snapshot"])
+def test_what_arrived_before_any_watermark_is_not_sent_again_by_another_delta(
+    posts: Rig, users: Users, tiny: TinyApi, delta: Any
+) -> None:
+    class Two(Tiny):
+        concurrency = 2
+
+    posts.destination, posts.settings["delta"] = Two, delta
+    users.add(range(30))
+    posts.sandbox.inject(Fault(api="tiny", contains='"id":"0"', delay_s=0.5, status=401))
+    assert isinstance(posts.run().failure, AuthError)
+    assert tiny.posted
+    before = list(tiny.posted)
+    posts.settings["delta"] = Watermark("t") if isinstance(delta, Snapshot) else Snapshot()
+    ran = posts.run()
+    assert "add every row again" in str(ran.failure)
+    assert tiny.posted == before
 
 
 def test_a_creation_in_doubt_is_not_repeated_with_other_values(careful: Rig, users: Users, tiny: TinyApi) -> None:

@@ -263,6 +263,20 @@ def test_a_killed_shard_leaves_the_others_alone_and_is_continued(
     assert whole["counts"]["sent"] + whole["counts"]["uncertain"] + whole["counts"]["unchanged"] >= 90
 
 
+def test_what_one_shard_has_left_in_doubt_is_no_doubt_of_the_others(sandbox: Sandbox, lite: Lite, users: Users) -> None:
+    users.add(range(1, 101))
+    shards = Shards(Rig(sandbox, lite, delta=Snapshot(), **POSTS))
+    shards.rig.store = shards.stores[2]
+    shards.rig.run_killed(1, shard=Shard(2, 4))
+    for index in (0, 1, 3):
+        shards.shard(index)
+    states = [store.load() for store in shards.stores]
+    assert [state is not None and state.snapshot_doubts > 0 for state in states] == [False, False, True, False]
+    assert shards.shard(2).counts["uncertain"]
+    assert (state := shards.stores[2].load()) is not None
+    assert state.snapshot_doubts == 0
+
+
 def test_every_shard_stands_at_the_highest_value_of_the_whole_model(sandbox: Sandbox, lite: Lite, users: Users) -> None:
     users.add([1, 2, 3], t=7)
     users.add([4], t=9)
