@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, Param, TaskGroup
+from airflow.sdk import Asset, Param, TaskGroup
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.definitions.xcom_arg import PlainXComArg
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_census.errors import Busy, CensusError, ConfigError
 from airflow_provider_census.operators.sync import CensusSyncOperator
+from airflow_provider_census.operators.templates import TemplatedOperator
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.shard import Shard
 
@@ -45,7 +46,7 @@ STATE_PARAMS = {
 _SHOWN_KEYS = 20
 
 
-class CensusStateOperator(BaseOperator):
+class CensusStateOperator(TemplatedOperator):
     """
     Look at the state of a sync, or change it, and say what its next run will do.
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_census.errors import (
@@ -20,6 +19,7 @@ from airflow_provider_census.errors import (
     Unavailable,
 )
 from airflow_provider_census.operators.declaration import DeclarationError, check_declaration, parse_flag
+from airflow_provider_census.operators.templates import TemplatedOperator
 from airflow_provider_census.sync.behavior import parse_behavior
 from airflow_provider_census.sync.delta import Delta, FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import MappingDeclaration
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FINAL = (AccountingError, AuthError, ConfigError, GuardTripped, StateError, ThresholdExceeded)
 
 
-class CensusSyncOperator(BaseOperator):
+class CensusSyncOperator(TemplatedOperator):
     """
     Push the rows of a model into a destination, sending only what changed.
 

@@ -41,6 +41,23 @@ def test_the_model_is_what_the_function_returns(
     assert run.xcom("census_state")["sync_id"] == f"{dag.dag_id}.paying"
 
 
+def test_a_template_that_cannot_be_rendered_is_refused_for_good(
+    deployment: Deployment, warehouse: Warehouse, braze: Any, census_sandbox: Sandbox, make_dag: Callable[..., DAG]
+) -> None:
+    with make_dag() as dag:
+
+        @task.census_sync(**SETTINGS, retries=2, retry_delay=dt.timedelta(0))
+        def model() -> str:
+            return "SELECT * FROM {{ params.table }}"
+
+        model()
+    run = deployment.run(dag)
+
+    assert (run.state, run.tries) == ("failed", {"model": 1})
+    assert "the template in sql cannot be rendered" in str(run.error)
+    assert sent(census_sandbox) == []
+
+
 @pytest.mark.parametrize("returned", [None, 7, "", "  ", ["SELECT 1"]])
 def test_anything_but_sql_is_refused_for_good(
     deployment: Deployment,

@@ -293,6 +293,15 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("column in a template", {"mapping": {"x": Template("{{ nome }}")}}, ["nome", "plan"]),
     ("SQL", {"sql": "SELEKT * FROM users"}, ["SELEKT"]),
     ("table", {"sql": "SELECT * FROM usr"}, ["'warehouse'", "usr"]),
+    (
+        "variable of a template",
+        {"sql": "SELECT * FROM {{ params.tabel }}"},
+        ["the template in sql", "'tabel'", "in params"],
+    ),
+    ("variable in the parameters", {"parameters": {"ids": [1, "{{ since.day }}"]}}, ["parameters", "'since'"]),
+    ("syntax of a template", {"sql": "SELECT 1\n{% if x %}"}, ["the template in sql", "'endif'", "line 2"]),
+    ("filter of a template", {"behavior": "{{ 'append' | behaviour }}"}, ["the template in behavior", "'behaviour'"]),
+    ("file of the model", {"sql": "models/usrs.sql"}, ["the template in sql", "models/usrs.sql"]),
     ("two statements", {"sql": "SELECT 1; DROP TABLE users"}, ["one SELECT"]),
     ("limit", _templated(max_rejected="many"), ["max_rejected='many'", "share"]),
     ("flag", _templated(dry_run="maybe"), ["dry_run='maybe'", "true", "false"]),
@@ -571,6 +580,7 @@ class TestDeclaration:
         [
             ({}, {"behavior": ["update_only", "upsert"]}, "behavior 'upsert'"),
             ({}, {"sync_key": [{"external_id": "id"}, "id"]}, "exactly one"),
+            ({}, {"sql": ["SELECT * FROM users", "SELECT * FROM {{ table }}"]}, "the template in sql"),
             ({"rate_share": 7}, {"destination_conn_id": ["braze", "braze"]}, "rate_share=7"),
         ],
     )
