@@ -16,7 +16,7 @@ from airflow_provider_census.destinations._braze_users import PRIMARY
 from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.conversion import key_text
 from airflow_provider_census.sync.values import Operation
-from airflow_provider_census.transport.message import encoded_size, size
+from airflow_provider_census.transport.message import Json, encoded_size, is_flat, size
 
 _TEXT = 255  # characters of a name or a string
 _EXTERNAL_ID_BYTES = 987
@@ -44,19 +44,18 @@ def occurrence(fields: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def user_problem(identifier: str, operation: Operation) -> str | None:
-    """Return what is wrong with a user; the names of attributes are checked with the mapping."""
-    problem = next(_identifier_problems(identifier, operation.record.id), None)
-    if problem or operation.behavior is Behavior.DELETE:
+def user_problem(identifier: str, operation: Operation, written: Json) -> str | None:
+    """
+    Return what is wrong with a user; the names of attributes are checked with the mapping.
+
+    :param written: the user as it goes over the wire.
+    """
+    problem = _identifier_problem(identifier, operation.record.id)
+    # No text is longer than all of it. Nearly every user is so short; a look at each attribute would be felt.
+    if problem or operation.behavior is Behavior.DELETE or (len(written) <= _TEXT and is_flat(written)):
         return problem
-    # Nearly every attribute of every user is short and plain: a generator for each would be felt.
-    for name, value in operation.record.fields.items():
-        kind = type(value)
-        if (kind is str and len(value) > _TEXT) or kind is dict or kind is list:
-            problem = next(_attribute_problems(name, value), None)
-            if problem:
-                return problem
-    return None
+    attributes = operation.record.fields.items()
+    return next((problem for name, value in attributes for problem in _attribute_problems(name, value)), None)
 
 
 def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
@@ -66,7 +65,9 @@ def occurrence_problems(kind: str, fields: Mapping[str, Any]) -> Iterator[str]:
         yield f"only one of {', '.join(primary)} may have a value"
     for name in ("external_id", "phone"):
         if name in fields:
-            yield from _identifier_problems(name, str(fields[name]))
+            problem = _identifier_problem(name, str(fields[name]))
+            if problem:
+                yield problem
     for name in ("name", "product_id"):
         yield from _text_problems(name, name, fields.get(name))
     if kind == "purchase":
@@ -90,11 +91,12 @@ def _attribute_problems(name: str, value: Any) -> Iterator[str]:
             yield f"{path}: the key of a nested attribute has a space"
 
 
-def _identifier_problems(identifier: str, value: str) -> Iterator[str]:
+def _identifier_problem(identifier: str, value: str) -> str | None:
     if identifier == "external_id" and size(value) > _EXTERNAL_ID_BYTES:
-        yield f"external_id is longer than {_EXTERNAL_ID_BYTES} bytes"
+        return f"external_id is longer than {_EXTERNAL_ID_BYTES} bytes"
     if identifier == "phone" and not _PHONE.fullmatch(value):
-        yield "phone is not in E.164 form (+ and up to 15 digits)"
+        return "phone is not in E.164 form (+ and up to 15 digits)"
+    return None
 
 
 def _price_problems(fields: Mapping[str, Any]) -> Iterator[str]:

@@ -43,7 +43,7 @@ from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials, base_url, secret
-from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, is_flat
 from airflow_provider_census.transport.rate import Rate, Throttle
 
 _OCCURRENCES = {"event": "events", "purchase": "purchases"}
@@ -162,7 +162,7 @@ class Braze(Destination):
         """Return the first thing Braze would refuse or drop."""
         match self.object.name:
             case "user":
-                return values.user_problem(self.identifier.name, operation)
+                return values.user_problem(self.identifier.name, operation, self.encoded(operation))
             case "catalog_item":
                 problems = self._catalogs.problems(operation)
             case kind:
@@ -200,10 +200,12 @@ class Braze(Destination):
         if operation.behavior is Behavior.DELETE:
             # The next user who shares the e-mail would go too.
             return self.identifier.name not in SHARED
-        for value in operation.record.fields.values():
-            if type(value) is dict and not value.keys().isdisjoint(("inc", "add", "$add")):
-                return False
-        return super().repeatable(operation)
+        if operation.behavior.adds:
+            return False
+        return is_flat(self.encoded(operation)) or not any(
+            type(value) is dict and not value.keys().isdisjoint(("inc", "add", "$add"))
+            for value in operation.record.fields.values()
+        )
 
     def requests_for(self, batch: Sequence[Operation]) -> Mapping[str, float]:
         """Return the requests per rate, the look-up of update_only included."""

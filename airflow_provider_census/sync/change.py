@@ -41,6 +41,7 @@ class Change(msgspec.Struct, eq=False):
     :param record_id: identifier it is known by at the destination; set when its record is known.
     :param adopt: it is to be compared with what the destination holds, and left alone if it is the same.
     :param removed: it is gone from the model: its record is to be deleted.
+    :param held: it may have arrived, and is never to be sent again; set when it has settled.
     :param moment: where it was opened, if it was.
     """
 
@@ -57,6 +58,7 @@ class Change(msgspec.Struct, eq=False):
     record_id: str | None = None
     adopt: bool = False
     removed: bool = False
+    held: bool = False
     moment: Moment | None = None
     closed: bool = False
 

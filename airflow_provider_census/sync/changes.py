@@ -8,7 +8,7 @@ behind them. Each delta reads them in its own way; :mod:`~airflow_provider_censu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -52,8 +52,8 @@ class Changes(Protocol):
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Take note that rows were not sent after all."""
 
-    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
-        """Take note of how a row ended; ``held``: it may have arrived, and is never to be sent again."""
+    def settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
+        """Take note of how rows ended."""
 
     def finish(self) -> None:
         """All rows were read and have settled."""
@@ -87,11 +87,11 @@ class Reader:
         #: Returns the raw value of the sync key of a row.
         self.key_of = mapper.key
 
-    def mapped(self, query: Query) -> Iterator[tuple[tuple[Any, ...], Record | RowResult]]:
-        """Yield the rows of ``query``, each with what the mapping makes of it."""
+    def mapped(self, query: Query) -> Iterator[tuple[Sequence[tuple[Any, ...]], Iterable[Record | RowResult]]]:
+        """Yield the rows of ``query`` in batches, each with what the mapping makes of its rows."""
         with closing(self.source.stream(query)) as batches:
             for batch in batches:
-                yield from zip(batch, self._mapper.records(batch), strict=True)
+                yield batch, self._mapper.records(batch)
 
     def one(self, query: Query) -> Any:
         """Return the only value that ``query`` gives."""
@@ -116,8 +116,8 @@ class FullRefreshChanges:
     def read(self) -> Iterator[Change]:
         """Yield every row."""
         reader = self._reader
-        for row, mapped in reader.mapped(reader.sql.rows(reader.key, lower=reader.lower)):
-            yield Change(reader.key_of(row), mapped)
+        for rows, records in reader.mapped(reader.sql.rows(reader.key, lower=reader.lower)):
+            yield from map(Change, map(reader.key_of, rows), records)
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row is sent."""
@@ -129,7 +129,7 @@ class FullRefreshChanges:
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Nothing is remembered."""
 
-    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
+    def settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
         """Nothing is remembered."""
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ microseconds. Both ways give the same values.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Protocol
@@ -106,4 +107,4 @@ def objects(tree: Tree, rows: Rows, columns: Rows) -> list[dict[str, Any]]:
     ]
     if not values:
         return [{} for _ in rows]
-    return [dict(zip(tree, members, strict=True)) for members in zip(*values, strict=True)]
+    return list(map(dict, map(zip, itertools.repeat(tuple(tree)), zip(*values, strict=True))))

@@ -102,10 +102,6 @@ class Progress:
             moments.append(Moment(change.cursor))
         change.moment = moments[-1]
 
-    def pass_over(self, change: Change) -> None:
-        """Close a row of the delta that will be read by its key."""
-        self._close(change)
-
     def arrived(self, change: Change) -> None:
         """Close a row for which nothing is left to do."""
         if change.key is not None and (self._old_debts or self._debts):
@@ -113,7 +109,7 @@ class Progress:
             self._debts.pop(str(change.key), None)
         if change.record is not None and change.cursor is not None:
             self._remember(change)
-        self._close(change)
+        change.closed = True
 
     def owe(self, change: Change) -> None:
         """
@@ -132,7 +128,7 @@ class Progress:
                 return
             self._old_debts.pop(str(change.key), None)
             self._debts[str(change.key)] = change.key
-        self._close(change)
+        change.closed = True
 
     def check(self) -> None:
         """
@@ -156,6 +152,7 @@ class Progress:
 
     def reach(self, cursor: Any) -> None:
         """Move the watermark up to a value at or below which nothing is left open."""
+        self.advance()
         if self._open:
             return
         # Text is sorted by the database's collation, which need not be Python's.
@@ -167,6 +164,7 @@ class Progress:
 
     def state(self) -> State:
         """Return the state that is true now."""
+        self.advance()
         self._forget()
         kept = frozenset(self._arrived_owed).union(*(_digests(moment.arrived) for moment in self._moments))
         since = [*self._doubts.values(), *([self._before.in_doubt_since] if self._old_doubts else [])]
@@ -195,8 +193,8 @@ class Progress:
             # With a lag they are remembered for long, and digests are small.
             moment.arrived = _digests(moment.arrived) | _digests(change)
 
-    def _close(self, change: Change) -> None:
-        change.closed = True
+    def advance(self) -> None:
+        """Move the watermark behind all rows closed so far that have none open before them."""
         while self._open and self._open[0].closed:
             closed = self._open.popleft()
             # With a lag, rows below the watermark are read again.

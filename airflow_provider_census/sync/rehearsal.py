@@ -8,7 +8,6 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.sync.batches import Batcher
@@ -40,7 +39,7 @@ class Rehearsal:
         :param looked_up: what is there is looked up first. It is not now, so that the row counts as one that differs.
         """
         if looked_up:
-            operation = replace(operation, held=Held({}, "there"))
+            operation.held = Held({}, "there")
             self._to_fetch += 1
             if self._to_fetch == self._destination.max_fetch():
                 self._count_fetch()

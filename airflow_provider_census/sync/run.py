@@ -260,14 +260,13 @@ class _Run:
         for change, result in results:
             self.tally.add(change.key, result)
             self._planner.release(change)
-            held = False
             if result.outcome is Outcome.UNCERTAIN:
                 uncertain.append(change.key)
                 # Where it can be looked for, the next run does that first.
                 looked = change.in_doubt_since is not None or not destination.finds
-                held = change.once and looked and destination.on_uncertain == "hold"
-            self.tally.held += held and not isinstance(self._sync.delta, FullRefresh)
-            self._changes.settle(change, result, held=held)
+                change.held = change.once and looked and destination.on_uncertain == "hold"
+                self.tally.held += change.held and not isinstance(self._sync.delta, FullRefresh)
+        self._changes.settle(results)
         if uncertain and not self._sync.dry_run:
             # All of them, and before that is saved: the result has but a sample, and is lost if this run is killed.
             log.warning("%d rows ended uncertain: %s", len(uncertain), ", ".join(map(repr, uncertain)))

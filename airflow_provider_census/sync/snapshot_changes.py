@@ -215,11 +215,17 @@ class SnapshotChanges:
         for change in changes:
             self._doubts.known(change)
 
-    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
-        """Remember a record that arrived; forget one that was deleted."""
+    def settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
+        """Remember records that arrived; forget those that were deleted."""
+        for change, result in results:
+            self._settle(change, result)
+            if self._writes.full:
+                self._writes.flush()
+
+    def _settle(self, change: Change, result: RowResult) -> None:
         assert change.snapshot is not None
         key, digest = change.snapshot
-        arrived = result.outcome.arrived or held
+        arrived = result.outcome.arrived or change.held
         self._unseen = self._unseen or (change.adopt and result.passing)
         self.owed += not arrived
         # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
@@ -229,22 +235,20 @@ class SnapshotChanges:
             if arrived:
                 self._writes.drop(key)
         elif change.record_id is not None and arrived:
-            self._put(change, digest, sent=self._ours(change, result.outcome, held=held))
+            self._put(change, digest, sent=self._ours(change, result.outcome))
         elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and self._behavior.updates:
             # It was sent, and is ours to delete.
             self._put(change, IN_DOUBT, sent=_OURS)
         elif (id := self._known_elsewhere(change)) is not None:
             self._elsewhere.add(id)
-        if self._writes.full:
-            self._writes.flush()
 
-    def _ours(self, change: Change, outcome: Outcome, *, held: bool) -> int:
+    def _ours(self, change: Change, outcome: Outcome) -> int:
         """Return whether the record that a row has settled is one that this sync put there."""
         if self._behavior is Behavior.DELETE:
             return _THEIRS
         if self._behavior is Behavior.UPDATE_ONLY and outcome is Outcome.SKIPPED:
             return _NONE
-        return _OURS if held or outcome in _SENT or change.sent == _OURS else _THEIRS
+        return _OURS if change.held or outcome in _SENT or change.sent == _OURS else _THEIRS
 
     def _put(self, change: Change, digest: str, *, sent: int) -> None:
         assert change.snapshot is not None

@@ -8,7 +8,7 @@ frozen dataclass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -60,8 +60,7 @@ class Held:
     id: str = ""
 
 
-@dataclass(slots=True)
-class Operation:
+class Operation(msgspec.Struct, eq=False):
     """
     One thing to do at the destination.
 
@@ -77,13 +76,13 @@ class Operation:
     record: Record
     if_empty: tuple[str, ...] = ()
     held: Held | None = None
-    encoded: Json | None = field(default=None, init=False, repr=False, compare=False)
-    once: bool | None = field(default=None, init=False, repr=False, compare=False)
+    encoded: Json | None = None
+    once: bool | None = None
 
     def having(self, fields: Mapping[str, Any]) -> Operation:
         """Return the operation with these fields instead of its own."""
         record = Record(self.record.key, self.record.id, fields)
-        return replace(self, record=record)
+        return Operation(self.behavior, record, self.if_empty, self.held)
 
     @property
     def found(self) -> list[str] | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -118,18 +119,21 @@ class WatermarkChanges:
         for change in changes:
             self._progress.known(change)
 
-    def settle(self, change: Change, result: RowResult, *, held: bool = False) -> None:
-        """Remember the row as arrived or as owed."""
-        if self._always_read(change):
-            return
-        arrived = result.outcome.arrived or held
-        # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
-        if arrived or result.outcome is Outcome.REJECTED:
-            self._progress.known(change)
-        if arrived:
-            self._progress.arrived(change)
-        else:
-            self._progress.owe(change)
+    def settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
+        """Remember the rows as arrived or as owed."""
+        progress = self._progress
+        for change, result in results:
+            if self._always_read(change):
+                continue
+            arrived = result.outcome.arrived or change.held
+            # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
+            if arrived or result.outcome is Outcome.REJECTED:
+                progress.known(change)
+            if arrived:
+                progress.arrived(change)
+            else:
+                progress.owe(change)
+        progress.advance()
 
     def finish(self) -> None:
         """Forget what the last run remembered and this one did not meet."""
@@ -159,21 +163,19 @@ class WatermarkChanges:
 
     def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
         query = self._reader.sql.rows(self._reader.key, lower=self._reader.lower, **self._bounds(since))
-        for row, mapped in self._reader.mapped(query):
-            change = self._change(row, mapped)
-            left = leave_owed and self._progress.was_owed(change.key)
+        progress = self._progress
+        for change in self._changes(query):
+            left = leave_owed and progress.was_owed(change.key)
             if change.cursor is not None:
-                self._progress.open(change)
-                if left:
-                    self._progress.pass_over(change)
+                progress.open(change)
+                change.closed = left
             if not left:
                 yield change
 
     def _owed_rows(self) -> Iterator[Change]:
         owed, null_keys = self._before.owed, self._before.owed_null_keys
         for query in self._reader.sql.by_keys(self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower):
-            for row, mapped in self._reader.mapped(query):
-                change = self._change(row, mapped, owed=True)
+            for change in self._changes(query, owed=True):
                 if self._progress.was_owed(change.key):
                     yield change
 
@@ -188,25 +190,26 @@ class WatermarkChanges:
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 
-    def _change(self, row: Sequence[Any], mapped: Record | RowResult, *, owed: bool = False) -> Change:
-        cursor = row[self._cursor_at]
-        if type(cursor) not in _ONE_ORDER:
-            cursor = self._comparable(cursor)
-        if type(cursor) not in self._followed:
-            # Both refuse cursors of a kind that cannot be followed: now, not when the row was sent already.
-            encode(cursor)
-            self._lowered(cursor)
-            self._followed.add(type(cursor))
-        return Change(self._reader.key_of(row), mapped, cursor, owed)
+    def _changes(self, query: Query, *, owed: bool = False) -> Iterator[Change]:
+        for rows, records in self._reader.mapped(query):
+            cursors = [row[self._cursor_at] for row in rows]
+            kinds = dict(zip(map(type, cursors), cursors, strict=True))
+            if not kinds.keys() <= _ONE_ORDER:
+                cursors = list(map(self._comparable, cursors))
+                kinds = dict(zip(map(type, cursors), cursors, strict=True))
+            for kind in kinds.keys() - self._followed:
+                # Both refuse cursors of a kind that cannot be followed: now, not when a row was sent already.
+                encode(kinds[kind])
+                self._lowered(kinds[kind])
+                self._followed.add(kind)
+            yield from map(Change, map(self._reader.key_of, rows), records, cursors, itertools.repeat(owed))
 
     @staticmethod
     def _comparable(value: Any) -> Any:
-        if isinstance(value, (float, decimal.Decimal)) and math.isnan(value):
-            return None
-        if isinstance(value, dt.datetime) and value.tzinfo not in (None, dt.UTC):
+        if isinstance(value, dt.datetime):
             # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
-            return value.astimezone(dt.UTC)
-        return value
+            return value if value.tzinfo in (None, dt.UTC) else value.astimezone(dt.UTC)
+        return None if isinstance(value, (float, decimal.Decimal)) and math.isnan(value) else value
 
     def _lowered(self, value: Any) -> Any:
         try:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from airflow_provider_census import destinations
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.errors import CensusError
@@ -164,7 +166,7 @@ class Bench:
         destination = destination or self.destination
         results: dict[int, RowResult] = {}
         operations = (
-            (n, replace(self.case.operation(r), behavior=destination.behavior)) for n, r in enumerate(records)
+            (n, structs.replace(self.case.operation(r), behavior=destination.behavior)) for n, r in enumerate(records)
         )
         for batch in deliver(operations, destination, client or self.client):
             for n, result in batch:

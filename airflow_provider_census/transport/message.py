@@ -54,6 +54,11 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def is_flat(text: Json) -> bool:
+    """Return whether an object certainly has no objects or lists in it; False if a text of it may only look so."""
+    return text.find("{", 1) < 0 and "[" not in text
+
+
 def encoded_size(value: Any) -> int:
     """Return the bytes of ``value`` as JSON on the wire."""
     return size(encode(value))
