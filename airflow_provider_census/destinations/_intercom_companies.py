@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,17 @@ from airflow_provider_census.sync.values import Held, Operation, RowResult
 from airflow_provider_census.transport.message import Exchange, Request
 
 _ABSENT = RowResult(Outcome.SKIPPED, "no such company")
+_MAX_SPEND = 2**31 - 1
+
+
+def check_company(fields: Mapping[str, Any]) -> str | None:
+    """Return what Intercom could not take of a company."""
+    spend = fields.get("monthly_spend")
+    if spend is None:
+        return None
+    if isinstance(spend, bool) or not isinstance(spend, (int, float)):
+        return "monthly_spend is no number; cast it in the model"
+    return f"monthly_spend is over {_MAX_SPEND:,}" if abs(spend) > _MAX_SPEND else None
 
 
 def send_company(operation: Operation, payload: dict[str, Any]) -> Exchange[RowResult]:

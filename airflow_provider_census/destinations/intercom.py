@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from airflow_provider_census.destinations import _intercom_answers as answers
 from airflow_provider_census.destinations._intercom_answers import look, reset_s
 from airflow_provider_census.destinations._intercom_attributes import CUSTOM, attribute_problems, check_attributes
-from airflow_provider_census.destinations._intercom_companies import fetch_company, send_company
+from airflow_provider_census.destinations._intercom_companies import check_company, fetch_company, send_company
 from airflow_provider_census.destinations._intercom_contacts import MAX_LOOK_UP, Contacts
 from airflow_provider_census.destinations._intercom_events import check_event, send_event
 from airflow_provider_census.destinations.base import Destination
@@ -39,7 +39,6 @@ from airflow_provider_census.transport.rate import Rate, Throttle
 # than 2.14, the bodies of contacts, companies and events are unchanged.
 _VERSION = "2.14"
 _HOSTS = {"us": "https://api.intercom.io", "eu": "https://api.eu.intercom.io", "au": "https://api.au.intercom.io"}
-_MAX_SPEND = 2**31 - 1
 
 _U, _UO, _C, _D = Behavior.UPDATE_OR_CREATE, Behavior.UPDATE_ONLY, Behavior.CREATE_ONLY, Behavior.DELETE
 _PERSON = (
@@ -204,11 +203,8 @@ class Intercom(Destination):
             return f"the {self.identifier.name} {operation.record.id!r} cannot stand in a URL"
         if "external_id" in fields and fields["external_id"] is None:
             return "external_id is NULL, and Intercom cannot unset it; map it with null='skip'"
-        if (spend := fields.get("monthly_spend")) is not None:
-            if isinstance(spend, bool) or not isinstance(spend, (int, float)):
-                return "monthly_spend is no number; cast it in the model"
-            if abs(spend) > _MAX_SPEND:
-                return f"monthly_spend is over {_MAX_SPEND:,}"
+        if self.object.name == "company" and (problem := check_company(fields)):
+            return problem
         return next(attribute_problems(fields.get(CUSTOM, {})), None)
 
     def payload(self, operation: Operation) -> dict[str, Any]:
