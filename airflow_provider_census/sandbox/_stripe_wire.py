@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from fastapi import Response
+from fastapi.responses import JSONResponse
+
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+", re.ASCII)
 _CLAUSE = re.compile(r"""(email|name|phone|metadata\['((?:[^'\\]|\\.)*)'\]):'((?:[^'\\]|\\.)*)'""")
 _MAX_CLAUSES = 10
@@ -30,12 +33,24 @@ class Refusal(Exception):
     """An answer that is not 2xx."""
 
     def __init__(
-        self, status: int, message: str, *, param: str = "", code: str = "", type: str = "invalid_request_error"
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str = "",
+        code: str = "",
+        type: str = "invalid_request_error",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers
         optional = {"param": param, "code": code}
         self.error = {"type": type, "message": message, **{k: v for k, v in optional.items() if v}}
+
+    def answer(self) -> Response:
+        """Return it as it is sent."""
+        return JSONResponse({"error": self.error}, self.status, self.headers)
 
 
 def parse(body: bytes, content_type: str) -> dict[str, Any]:

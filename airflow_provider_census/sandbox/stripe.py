@@ -12,7 +12,6 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -20,21 +19,12 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from airflow_provider_census.sandbox import _stripe_wire as wire
+from airflow_provider_census.sandbox._stripe_answers import FirstAnswers
 from airflow_provider_census.sandbox._stripe_versions import VERSIONS
 from airflow_provider_census.sandbox._stripe_wire import Refusal
 from airflow_provider_census.sandbox.core import SandboxApi, Window
 
 Customer = dict[str, Any]
-
-
-@dataclass
-class _Recorded:
-    """The first answer to an idempotency key."""
-
-    request: tuple[str, bytes]
-    status: int
-    body: bytes
-    at: float
 
 
 class StripeSandbox(SandboxApi):
@@ -68,7 +58,7 @@ class StripeSandbox(SandboxApi):
         self.break_creation: Literal["", "before", "after"] = ""
         """Lets the next creation fail with 500, before or behind the work; that is recorded like any answer."""
         self._indexed: dict[str, list[tuple[float, Customer]]] = {}
-        self._recorded: dict[str, _Recorded] = {}
+        self._answers = FirstAnswers()
         self._numbers = itertools.count(1)
         self._requests = itertools.count(1)
 
@@ -135,9 +125,9 @@ class StripeSandbox(SandboxApi):
     async def _answer(self, request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
         try:
             self._admit(request)
-            response = await self._once(request, handle)
+            response = await self._answers.once(request, handle, forget_after_s=self.forget_after_s)
         except Refusal as refusal:
-            response = _refused(refusal)
+            response = refusal.answer()
         response.headers["Request-Id"] = f"req_{next(self._requests):08d}"
         response.headers["Stripe-Version"] = request.headers.get("stripe-version", self.default_version)
         return response
@@ -154,35 +144,8 @@ class StripeSandbox(SandboxApi):
             limits.append(("endpoint-rate", self.search_window))
         for reason, window in limits:
             if not window.take()[0]:
-                raise _TooMany(reason)
-
-    async def _once(self, request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
-        """Carry out a request with an idempotency key only the first time."""
-        key = request.headers.get("idempotency-key")
-        if request.method != "POST" or key is None:
-            return await handle(request)
-        if len(key) > 255:
-            raise Refusal(400, "Idempotency keys have 255 characters at the most", type="idempotency_error")
-        asked = (request.url.path, await request.body())
-        recorded = self._recorded.get(key)
-        if recorded is None or time.time() - recorded.at > self.forget_after_s:
-            try:
-                response = await handle(request)
-            except Refusal as refusal:
-                if refusal.error.get("code", "").startswith("parameter_"):
-                    raise  # the request itself was not valid, so nothing began and nothing is recorded
-                response = _refused(refusal)
-            self._recorded[key] = _Recorded(asked, response.status_code, bytes(response.body), time.time())
-            return response
-        if recorded.request != asked:
-            raise Refusal(
-                400,
-                "Keys for idempotent requests can only be used with the same parameters they were first used with. "
-                f"Try using a key other than '{key}' if you meant to execute a different request.",
-                type="idempotency_error",
-            )
-        headers = {"Idempotent-Replayed": "true"}
-        return Response(recorded.body, recorded.status, headers, media_type="application/json")
+                headers = {"Stripe-Rate-Limited-Reason": reason}
+                raise Refusal(429, "Request rate limit exceeded.", code="rate_limit", headers=headers)
 
     # --- customers -------------------------------------------------------------------------------------------------
 
@@ -267,17 +230,6 @@ class StripeSandbox(SandboxApi):
             seen = [version for at, version in versions if now - at >= self.search_lag_s]
             shown += seen[-1:]
         return shown
-
-
-class _TooMany(Refusal):
-    def __init__(self, reason: str) -> None:
-        super().__init__(429, "Request rate limit exceeded.", code="rate_limit")
-        self.reason = reason
-
-
-def _refused(refusal: Refusal) -> Response:
-    headers = {"Stripe-Rate-Limited-Reason": refusal.reason} if isinstance(refusal, _TooMany) else {}
-    return JSONResponse({"error": refusal.error}, refusal.status, headers)
 
 
 def _route_class(
