@@ -9,7 +9,6 @@ keys in memory: the snapshot is a table.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
+from airflow_provider_census.sync.snapshot_moves import Moves
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
 from airflow_provider_census.sync.snapshot_writes import AT_ONCE, SnapshotWrites
 from airflow_provider_census.sync.spool import spooled
@@ -94,8 +94,7 @@ class SnapshotChanges:
         self._follows = follows
         self._begun = self._unseen = False
         self._writes = SnapshotWrites(database, sql, doubts, keep=keep, has_rows=known)
-        # Identifiers of rows with new keys that did not arrive: what they stand for may be there under another key.
-        self._elsewhere: set[str] = set()
+        self._moves = Moves(database, sql, mapper, known=known)
         self.expected: int | None = None
         self.owed = 0
 
@@ -116,8 +115,7 @@ class SnapshotChanges:
         if not self._known:
             return
         for change in self._compare(only_new=True, everything=False):
-            if (id := self._known_elsewhere(change)) is not None:
-                self._elsewhere.add(id)
+            self._moves.spare(change)
 
     def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
         """Yield the rows the comparison finds; ``expected``: they are those of the run."""
@@ -177,24 +175,11 @@ class SnapshotChanges:
             return
         while chunk := list(itertools.islice(changes, AT_ONCE)):
             keys = [change.snapshot[0] for change in chunk if change.snapshot and change.sent is not None]
-            moved = [id for change in chunk if (id := self._known_elsewhere(change)) is not None]
+            moved = [id for change in chunk if (id := self._moves.of(change)) is not None]
             queries = [*self._sql.doubt(keys), *self._sql.doubt(moved, by="record_id")]
             if queries:
                 self._database.write(queries)
             yield from chunk
-
-    @functools.cached_property
-    def _respelled(self) -> bool:
-        """Whether a record is known by another text than its key; looked up for the first new row."""
-        return bool(self._one(self._sql.respelled())[0])
-
-    def _known_elsewhere(self, change: Change) -> str | None:
-        """Return the identifier of a record that the snapshot may have under another key, None if it cannot."""
-        if change.sent is not None or not self._known:
-            return None
-        assert change.snapshot is not None
-        id = self._mapper.identify(change.key)
-        return id if id != change.snapshot[0] or self._respelled else None
 
     # --- settling --------------------------------------------------------------------------------------------------
 
@@ -239,8 +224,8 @@ class SnapshotChanges:
         elif change.record_id is not None and result.outcome is Outcome.UNCERTAIN and self._behavior.updates:
             # It was sent, and is ours to delete.
             self._put(change, IN_DOUBT, sent=_OURS)
-        elif (id := self._known_elsewhere(change)) is not None:
-            self._elsewhere.add(id)
+        else:
+            self._moves.spare(change)
 
     def _ours(self, change: Change, outcome: Outcome) -> int:
         """Return whether the record that a row has settled is one that this sync put there."""
@@ -255,11 +240,10 @@ class SnapshotChanges:
         assert change.record_id is not None
         key, _ = change.snapshot
         self._writes.put(key, change.record_id, digest, sent)
-        if (id := self._known_elsewhere(change)) is not None:
-            if not self._keep:
-                self._elsewhere.add(id)
-            elif sent != _THEIRS or digest == GONE:
-                self._writes.move(id)
+        if not self._keep:
+            self._moves.spare(change)
+        elif (sent != _THEIRS or digest == GONE) and (id := self._moves.of(change)) is not None:
+            self._writes.move(id)
 
     def finish(self) -> None:
         """Look whether anything is left; what could not be looked up, the next run looks up."""
@@ -292,7 +276,7 @@ class SnapshotChanges:
             return
         if not allow_empty and not self._one(self._sql.any_row())[0]:
             raise guard.empty(sent)
-        if self._elsewhere:
+        if self._moves.spared:
             removed = sum(1 for _ in self._removed())
         guard.check(removed, sent, max_deletes)
         self.expected = (self.expected or 0) + removed
@@ -302,7 +286,7 @@ class SnapshotChanges:
 
     def _removed(self) -> Iterator[Change]:
         for key, record_id in self._spooled(self._sql.removed()):
-            if record_id not in self._elsewhere:
+            if record_id not in self._moves.spared:
                 yield Change(key, snapshot=(key, GONE), sent=_OURS, record_id=record_id, removed=True)
 
     def _one(self, query: Query) -> tuple[Any, ...]:
