@@ -83,9 +83,10 @@ def check_adds(before: State, *, known: bool) -> None:
     """
     if known and before.mapping:
         raise StateError(
-            "the last run of this sync wrote to records or deleted them, this one would add to them, and what has "
-            "settled is not known to be there or not. Nothing was sent. Run it once with full_refresh=True if every "
-            "row shall be added; to add only what comes, give it another sync_id and baseline='skip' for a run"
+            f"the last run of this sync wrote to records or deleted them ({before.target}), this one would add to "
+            f"them, and what has settled is not known to be there or not. Nothing was sent. Run it once with "
+            f"full_refresh=True if every row shall be added; to add only what comes, give it another sync_id and "
+            f"baseline='skip' for a run"
         )
 
 

@@ -206,6 +206,26 @@ def test_killed_it_leaves_nothing_settled_that_is_not_for_whichever_comes_next(
         assert len(tiny.records) == (0 if next_one is DELETE else 99)
 
 
+# --- another place ----------------------------------------------------------------------------------------------------
+
+
+def test_to_add_again_where_rows_were_added_says_what_stands_against_it_and_what_to_do(
+    sync: Rig, users: Users, tiny: TinyApi, name: str
+) -> None:
+    """What was done there in between is not known: perhaps they were deleted."""
+    counts(sync, APPEND)
+    counts(sync, UPSERT, identifier="email")
+    users.add([5])
+    before = dict(tiny.records)
+    failure = str(sync.run(behavior=APPEND).failure)
+    assert "tiny/record by email" in failure, "where the last run wrote"
+    assert "full_refresh=True" in failure
+    assert "another sync_id" in failure
+    assert tiny.records == before
+    assert counts(sync, APPEND, full_refresh=True) == {"sent": 5}
+    assert counts(sync, APPEND) == {}
+
+
 # --- mirror -----------------------------------------------------------------------------------------------------------
 
 
