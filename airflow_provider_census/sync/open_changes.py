@@ -16,7 +16,14 @@ from airflow_provider_census.sync.delta import FullRefresh, Watermark
 from airflow_provider_census.sync.marks import any_version
 from airflow_provider_census.sync.model import ModelSql
 from airflow_provider_census.sync.state import State
-from airflow_provider_census.sync.target import check_adds, check_doubts, check_follows, moved, reaches_more
+from airflow_provider_census.sync.target import (
+    check_adds,
+    check_doubts,
+    check_follows,
+    last_delta,
+    moved,
+    reaches_more,
+)
 from airflow_provider_census.sync.watermark_changes import WatermarkChanges
 
 log = logging.getLogger(__name__)
@@ -60,11 +67,7 @@ def open_changes(
     column = resolve_column(delta.column, reader.columns, "cursor column")
     reached = whole.highest(column) if whole else None
     if before is not None and before.column != column:
-        log.warning(
-            "The last run followed the cursor %r, this one %r: its watermark is of no use.",
-            before.column,
-            column,
-        )
+        log.warning("The last run followed %s, this one follows the cursor %s.", last_delta(before), column)
         if not full_refresh:
             _check_followed(before, f"the cursor {column}", delta, adds=behavior.adds)
         before, lost = None, True
@@ -97,7 +100,7 @@ def _check_followed(before: State, now: str, delta: Watermark, *, adds: bool) ->
     """
     if adds and delta.on_missing != "fail":
         check_follows(before, now, settles=delta.on_missing == "now")
-    check_doubts(before.snapshot_doubts, "a snapshot", now)
+    check_doubts(before, before.snapshot_doubts, now)
 
 
 def check_shards(before: State | None, shards: int) -> None:

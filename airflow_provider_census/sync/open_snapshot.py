@@ -82,7 +82,7 @@ def open_snapshot(
     digest = _digest(mapper, behavior)
     last = before if before is not None and before.target == target else None
     if last is not None and not full_refresh:
-        check_doubts(len(last.in_doubt), f"the cursor {last.column}", "a snapshot")
+        check_doubts(last, len(last.in_doubt), "a snapshot")
     kept = last is not None and last.columns is not None
     former = None
     if last is not None and kept and known and behavior.updates and not full_refresh:

@@ -46,31 +46,37 @@ def check_follows(before: State, now: str, *, settles: bool) -> None:
     """
     if not before.followed and not before.snapshot:
         return
-    last = f"the cursor {before.column}" if before.column else "a snapshot"
     if not settles:
         raise StateError(
-            f"the last run of this sync followed {last}, this one would follow {now} and add every row again. Run it "
-            f"once with full_refresh=True if it shall; to send none of them again, give it another sync_id and "
-            f"baseline='skip' for a run"
+            f"the last run of this sync followed {last_delta(before)}, this one would follow {now} and add every row "
+            f"again. Run it once with full_refresh=True if it shall; to send none of them again, give it another "
+            f"sync_id and baseline='skip' for a run"
         )
     if owed := len(before.owed) + before.owed_null_keys:
-        log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last)
+        log.warning("%d rows are owed that did not arrive by %s; they are taken as sent.", owed, last_delta(before))
 
 
-def check_doubts(doubts: int, last: str, now: str) -> None:
+def last_delta(before: State) -> str:
+    """Return what told the last run which rows to send."""
+    if before.column:
+        return f"the cursor {before.column}"
+    return "no cursor" if before.columns is None else "a snapshot"
+
+
+def check_doubts(before: State, doubts: int, now: str) -> None:
     """
     Check that another delta has left no rows in doubt, which this one would send again.
 
     :param doubts: how many.
-    :param last: what told the rows to send; ``now``, what does from now on.
+    :param now: what tells the rows to send from now on.
     :raises StateError: it has.
     """
     if doubts:
         raise StateError(
-            f"the last run of this sync followed {last} and left {doubts} row(s) in doubt: perhaps they have arrived. "
-            f"This one would follow {now} and send them again. Nothing was sent. Run it once more as it was: that "
-            f"finds out about them, or lists them as uncertain. Or run it once with full_refresh=True, which sends "
-            f"every row"
+            f"the last run of this sync followed {last_delta(before)} and left {doubts} row(s) in doubt: perhaps they "
+            f"have arrived. This one would follow {now} and send them again. Nothing was sent. Run it once more as it "
+            f"was: that finds out about them, or lists them as uncertain. Or run it once with full_refresh=True, which "
+            f"sends every row"
         )
 
 

@@ -252,7 +252,8 @@ def test_another_delta_sends_nothing_before_the_doubt_is_settled_by_the_last_one
     for dry in (True, False, False):
         ran = kept.run(dry_run=dry)
         assert isinstance(ran.failure, StateError)
-        assert "left 10 row(s) in doubt" in str(ran.failure)
+        followed = "a snapshot" if isinstance(last, Snapshot) else "the cursor t"
+        assert f"followed {followed} and left 10 row(s) in doubt" in str(ran.failure)
         assert "Run it once more as it was" in str(ran.failure)
     assert most_often_written(kept) == 1
 
@@ -262,11 +263,15 @@ def test_another_delta_sends_nothing_before_the_doubt_is_settled_by_the_last_one
     assert kept.run(full_refresh=True).failure is None
 
 
-def test_a_full_refresh_by_another_delta_sends_what_is_in_doubt_too(kept: Rig, users: Users, tiny: TinyApi) -> None:
+def test_a_full_refresh_by_another_delta_sends_what_is_in_doubt_too(
+    kept: Rig, users: Users, caplog: pytest.LogCaptureFixture
+) -> None:
     users.add(range(30))
     kept.run_killed(1)
-    kept.settings["delta"] = Watermark("t") if isinstance(kept.settings["delta"], Snapshot) else Snapshot()
+    back = isinstance(kept.settings["delta"], Snapshot)
+    kept.settings["delta"] = Watermark("t") if back else Snapshot()
     assert kept.run(full_refresh=True).counts == {"sent": 30}
+    assert ("The last run followed a snapshot, this one follows the cursor t" in caplog.text) == back
     assert nothing_left(kept)
 
 
