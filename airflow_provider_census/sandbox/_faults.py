@@ -12,8 +12,6 @@ import fnmatch
 import functools
 import json
 import operator
-import socket
-import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,8 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from airflow_provider_census.sandbox._connections import drip, reset
 
 _HTML = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>Welcome to the guest network</body></html>"
 
@@ -71,6 +70,7 @@ class Fault:
     :param place: apply, then change the JSON of the answer there, if it has that: ``["data", 0, "id"]``; ``[]`` is all.
     :param put: the JSON text that stands there instead; empty for nothing.
     :param delay_s: wait this long first; alone it only makes the answer late.
+    :param drip_s: apply, then answer byte by byte, so long after each other, from the first one of the head.
     :param html: apply nothing, answer 200 with a web page.
     """
 
@@ -88,6 +88,7 @@ class Fault:
     place: list[str | int] | None = None
     put: str = ""
     delay_s: float = 0.0
+    drip_s: float = 0.0
     html: bool = False
 
     def matches(self, call: Call, body: bytes) -> bool:
@@ -116,6 +117,7 @@ class Fault:
     def spoil(self, answer: _Answer) -> None:
         """Change what the API answers."""
         answer.headers |= {name.lower(): value for name, value in self.headers.items()}
+        answer.drip_s = self.drip_s
         if self.truncate:
             answer.body = answer.body[: len(answer.body) // 2]
         if self.place is not None:
@@ -171,10 +173,14 @@ class _Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+    drip_s: float = 0.0
 
-    async def send(self, send: Send) -> None:
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {**{k.lower(): v for k, v in self.headers.items()}, "content-length": str(len(self.body))}
         raw = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        if self.drip_s:
+            await drip(scope, receive, self.status, raw, self.body, every_s=self.drip_s)
+            return
         await send({"type": "http.response.start", "status": self.status, "headers": raw})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -200,11 +206,10 @@ class Gate:
         finally:
             self._in_flight -= 1
         if answer is None:
-            _reset_connection(scope)
-            await receive()  # returns as soon as the server has noticed
+            await reset(scope, receive)
         else:
             call.status, call.answer = answer.status, _json(answer.body)
-            await answer.send(send)
+            await answer.send(scope, receive, send)
 
     async def _serve(self, scope: Scope, call: Call, body: bytes) -> _Answer | None:
         """Return the answer, None to drop the connection."""
@@ -273,28 +278,3 @@ def _json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-# By both ends of the connection, as ASGI names them.
-_transports: dict[tuple[Any, Any], asyncio.Transport] = {}
-
-
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # h11 or httptools, chosen when uvicorn is imported
-    """Uvicorn's HTTP protocol, which remembers the connection of each client so that it can be dropped."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Remember the connection."""
-        super().connection_made(transport)
-        _transports[self.client, self.server] = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        _transports.pop((self.client, self.server), None)
-        super().connection_lost(exc)
-
-
-def _reset_connection(scope: Scope) -> None:
-    transport = _transports[scope["client"], scope["server"]]
-    # Without lingering, closing sends RST: the client sees "connection reset by peer".
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

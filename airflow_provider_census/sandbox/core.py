@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, HTTPException
 
 from airflow_provider_census.sandbox._api import SandboxApi, Window, get, names
-from airflow_provider_census.sandbox._faults import Call, Fault, Faults, Gate, Protocol
+from airflow_provider_census.sandbox._connections import Protocol
+from airflow_provider_census.sandbox._faults import Call, Fault, Faults, Gate
 
 __all__ = ["Call", "Fault", "Sandbox", "SandboxApi", "Window", "get", "names"]
 

@@ -122,6 +122,20 @@ def test_a_truncated_answer_is_half_of_the_real_one(sandbox, url):
     assert sandbox["counter"].notes == [{"note": "a"}]
 
 
+def test_an_answer_that_drips_comes_byte_by_byte_to_whoever_waits(sandbox, url):
+    sandbox.inject(Fault(api="counter", drip_s=0.002, times=2))
+    began = time.monotonic()
+    answer = post(url)
+    assert time.monotonic() - began > 0.2
+    assert (answer.status_code, answer.json()) == (201, {"notes": [{"note": "a"}]})
+    assert answer.headers["content-type"] == "application/json"
+    with requests.Session() as session:
+        answer = session.get(url, timeout=5, stream=True)
+        answer.close()
+        assert session.get(url, timeout=5).json() == {"notes": [{"note": "a"}]}
+    assert [call.status for call in sandbox.ledger] == [201, 200, 200]
+
+
 def test_html_comes_with_200_and_nothing_is_applied(sandbox, url):
     sandbox.inject(Fault(api="counter", html=True))
     answer = post(url)

@@ -48,9 +48,10 @@ class Silence:
         assert len(bench.writes()) == 2
 
     @one_of_each(lambda case: (case.behavior, case.doubles))
-    def test_a_late_answer_doubles_nothing(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("fault", [{"delay_s": 0.4}, {"drip_s": 0.05}], ids=["at once", "byte by byte"])
+    def test_a_late_answer_doubles_nothing(self, bench: Bench, fault: dict[str, Any]) -> None:
         records = bench.records(1)
-        bench.break_write(delay_s=0.4)
+        bench.break_write(**fault)
         results = bench.deliver(records, client=bench.connect(timeout_s=(5.0, 0.15)))
         if bench.case.repeatable:
             assert results[0].outcome.arrived
