@@ -3,7 +3,8 @@ When the next request may go.
 
 One :class:`Limiter` stands for one connection in one process; all its threads pass through it. It paces at the
 published rate instead of running into refusals, corrects the rate by what the API's headers say, and holds everything
-back while the API asks for a pause.
+back while the API asks for a pause. When a window that is used up ends is known better from its first answer than from
+the headers: what they round up would be lost in every window.
 
 Others may share the limit without knowing of each other, as the shards of a sync do. So what the API has put off is
 sent when it says, not one interval of our share later: those who begin at one time would meet again and again, and one
@@ -18,11 +19,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-# The part of a window that may be used at once. The rest is spread evenly, so that no window of the API, wherever it
-# starts, ever sees more than its limit.
-_BURST = 0.02
-# Where that is not one request, room for one that is on its way longer than those behind it.
-_JITTER = 0.015
+# What a window may hold is spread evenly over a little more than the window, so that none of the API's, wherever it
+# starts, ever sees more than its limit. Half of this part of a window is for those who come late to their turn, which
+# may catch up (and, after a rest, be several at once), half for those on their way longer than the ones behind them.
+_ROOM = 0.02
+# APIs tell when a window ends in whole seconds, and by their own clock: shorter windows cannot be told apart.
+_INEXACT_S = 2.0
 # The longest window among the published limits is an hour; what says more is no header to believe.
 _MAX_PAUSE_S = 3600.0
 
@@ -65,6 +67,7 @@ class _Bucket:
         self.blocked_until = float("-inf")
         self.round = 0
         self._used_until = float("-inf")  # drained_at, without those who still wait for their turn
+        self._seen_at = self._resets_at = float("-inf")  # of the API's window: its first answer, its end by the headers
         self.used_s = 0.0
         self.set_count(rate.count)
 
@@ -76,34 +79,51 @@ class _Bucket:
     def seconds(self, cost: float) -> float:
         """Return how long ``cost`` takes to drain."""
         # A cost is used at once, so a window must hold a whole number of them.
-        return self.per_s / (self._allowed // cost - self._burst(cost) or self._allowed / cost)
+        return self.per_s * (1 + _ROOM) / (self._allowed // cost or self._allowed / cost)
 
     def reserve(self, cost: float, now: float) -> float:
         """Take ``cost`` and return the time from which it may be used."""
-        interval_s = self._interval(cost)
-        start = max(self.drained_at, now - self._burst(cost) * interval_s, self.blocked_until)
-        self.drained_at = start + interval_s
+        start = max(self.drained_at, now - self.per_s * _ROOM / 2, self.blocked_until)
+        self.drained_at = start + self.seconds(cost)
         return start
 
-    def use(self, cost: float, start: float) -> None:
-        """Count as used what was reserved."""
-        self._used_until = max(self._used_until, start + self._interval(cost))
+    def use(self, cost: float, start: float, now: float) -> bool:
+        """Count as used what was reserved; if that is too long ago, let all queue again and return False."""
+        if now - start > self.per_s * _ROOM:
+            self._queue_again()
+            return False
+        self._used_until = max(self._used_until, start + self.seconds(cost))
         self.used_s += self.seconds(cost)
+        return True
 
-    def block(self, until: float, unused: float) -> None:
-        """Let nothing through, and let all who wait for their turn queue again, or they would all go when it ends."""
+    def block(self, until: float, unused: float = 0) -> None:
+        """Let nothing through."""
         self.blocked_until = max(self.blocked_until, until)
         if unused:
-            self._used_until -= self._interval(unused)
+            self._used_until -= self.seconds(unused)
+        self._queue_again()
+
+    def learn(self, throttle: Throttle, now: float) -> None:
+        """Take over what the headers of an answer say that has come now."""
+        count, remaining, reset_s = throttle.count, throttle.remaining, throttle.reset_s
+        if count is not None and 0 < count < math.inf and count != self.count:
+            self.set_count(count)
+        if reset_s is None or not math.isfinite(reset_s):
+            return
+        resets_at = now + min(reset_s, _MAX_PAUSE_S)
+        if resets_at > self._resets_at + self.per_s - _INEXACT_S:
+            self._seen_at, self._resets_at = now, resets_at
+        self._resets_at = min(self._resets_at, resets_at)
+        if remaining is not None and remaining <= 0:
+            # The window had begun when its first answer came, so it is over by then, unless the headers mean another.
+            over_at = self._seen_at + self.per_s
+            known = self.per_s > _INEXACT_S and abs(over_at - resets_at) < _INEXACT_S
+            self.block(over_at if known else resets_at)
+
+    def _queue_again(self) -> None:
+        """Take back all turns that are not used: those whose time passes meanwhile would all go at once."""
         self.drained_at = self._used_until
         self.round += 1
-
-    def _interval(self, cost: float) -> float:
-        return self.seconds(cost) * (1 if self._burst(cost) else 1 + _JITTER)
-
-    def _burst(self, cost: float) -> int:
-        """Return how many of this cost may be used at once."""
-        return int(self._allowed // cost * _BURST)
 
 
 class Limiter:
@@ -144,12 +164,13 @@ class Limiter:
         bucket = self._buckets.get(name or self._default)
         while bucket is not None:
             with self._lock:
-                at, round = bucket.reserve(cost, self._clock()), bucket.round
-            while (wait := at - self._clock()) > 0:
-                self.sleep(wait)
+                now = self._clock()
+                at, round = bucket.reserve(cost, now), bucket.round
+            while now < at:
+                self.sleep(at - now)
+                now = self._clock()
             with self._lock:
-                if bucket.round == round:
-                    bucket.use(cost, at)
+                if bucket.round == round and bucket.use(cost, at, now):
                     return
 
     def pause(self, name: str, seconds: float, *, unused: float = 0) -> None:
@@ -167,12 +188,8 @@ class Limiter:
         """Take over what the headers of an answer say."""
         with self._lock:
             bucket = self._buckets.get(name or self._default)
-            if bucket is None:
-                return
-            if throttle.count is not None and 0 < throttle.count < math.inf and throttle.count != bucket.count:
-                bucket.set_count(throttle.count)
-        if throttle.remaining is not None and throttle.remaining <= 0 and throttle.reset_s is not None:
-            self.pause(name, throttle.reset_s)
+            if bucket is not None:
+                bucket.learn(throttle, self._clock())
 
     def seconds(self, costs: Mapping[str, float]) -> float:
         """Return how long these costs take at the current rates, the slowest rate deciding."""

@@ -46,9 +46,11 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     client.close()
 
 
-def connect(sandbox: Sandbox, key: str = BrazeSandbox.api_key) -> Client:
+def connect(sandbox: Sandbox, key: str = BrazeSandbox.api_key, *, share: float = 1.0) -> Client:
     endpoint = Braze.endpoint(Credentials(password=key, host=sandbox.url("braze")))
-    return Client(endpoint, Limiter(Braze.rates), judge=Braze.judge, throttle=Braze.throttle, backoff_s=0.01)
+    return Client(
+        endpoint, Limiter(Braze.rates, share=share), judge=Braze.judge, throttle=Braze.throttle, backoff_s=0.01
+    )
 
 
 def operation(behavior: Behavior, id: str, **fields: Any) -> Operation:
@@ -783,3 +785,22 @@ def test_events_refused_by_the_rate_are_sent_once_it_allows(
     for n in range(3):
         assert outcomes(send(client, destination, event(f"e{n}"))) == [Outcome.SENT]
     assert len(braze.events) == 3
+
+
+@pytest.mark.parametrize("by_active_users", [False, True])
+def test_a_window_that_this_sync_has_used_up_is_waited_for_no_whole_second(
+    sandbox: Sandbox, braze: BrazeSandbox, by_active_users: bool
+) -> None:
+    braze.by_active_users = by_active_users
+    braze.track_window.limit = 60
+    share = 60 / 3_000
+    client = connect(sandbox, share=share)
+    destination = Braze("event", SEND)
+    began = time.monotonic()
+    rows = 75 * 62
+    arrived = sum(map(len, deliver(((n, event(f"e{n}")) for n in range(rows)), destination, client)))
+    took_s = time.monotonic() - began
+    client.close()
+    assert arrived == rows
+    assert client.traffic.refused_429 == 0
+    assert took_s < 3 * 61 / 60 + 0.8

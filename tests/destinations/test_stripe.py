@@ -568,13 +568,13 @@ class TestConnection:
     @pytest.mark.parametrize(
         ("key", "mode", "rates"),
         [
-            ("sk_live_1", "live", {"update": 24, "create": 24, "list": 24, "get": 24, "search": 19}),
-            ("rk_live_1", "live", {"update": 24, "create": 24, "list": 24, "get": 24, "search": 19}),
-            ("sk_test_1", "test", {"all": 24}),
-            ("rk_test_1", "test", {"all": 24}),
+            ("sk_live_1", "live", {"update": 25, "create": 25, "list": 25, "get": 25, "search": 20}),
+            ("rk_live_1", "live", {"update": 25, "create": 25, "list": 25, "get": 25, "search": 20}),
+            ("sk_test_1", "test", {"all": 25}),
+            ("rk_test_1", "test", {"all": 25}),
         ],
     )
-    def test_the_mode_of_the_key_decides_the_limits_which_are_used_but_for_one_request(self, key, mode, rates):
+    def test_the_mode_of_the_key_decides_the_limits(self, key, mode, rates):
         cls = Stripe.behind(Credentials(password=key))
         assert cls.mode == mode
         assert {rate.name: rate.count for rate in cls.rates} == rates

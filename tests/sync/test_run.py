@@ -207,7 +207,7 @@ def test_a_dry_run_sends_no_write_and_moves_no_state(
         ran = braze.run(dry_run=True, rates=(Rate("users_track", 1, 10.0),))
     assert ran.counts == {"upserted": 160, "invalid": 1}
     assert ran.json["dry_run"] is True
-    assert ran.json["estimate"] == {"requests": 3, "seconds": 30.0}
+    assert ran.json["estimate"] == {"requests": 3, "seconds": 30.6}
     assert braze.store.value is None
     assert braze.sandbox.ledger == []
     assert "nothing was sent" in caplog.text
