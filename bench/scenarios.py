@@ -80,6 +80,7 @@ class Limited:
     :param limit: per second, as published, of what ``counts`` says; None where nothing limits requests per time.
     :param share: of the limit, where the whole of it is more than this machine can send or answer.
     :param counts: ``requests`` or ``rows``.
+    :param batch: rows in a request.
     """
 
     destination: str
@@ -87,18 +88,25 @@ class Limited:
     limit: float | None
     counts: str = "requests"
     share: float = 1.0
+    batch: int = 1
+
+    def floor(self, rows: int, requests: int) -> float:
+        """Return after how many seconds the limit lets the last request go."""
+        counted = rows - self.batch if self.counts == "rows" else requests - 1
+        return counted / (self.limit * self.share) if self.limit else 0.0
 
 
 #: Against the sandbox, which counts windows and refuses what is above. Where there is a floor, it is about ten seconds
-#: or more: the start of a run is no small part of a short one.
+#: or more: the start of a run is no small part of a short one. The requests fill whole windows, and the last one is the
+#: first of another: then the floor is the same for who spreads them and for who fills each window as soon as it opens.
 LIMITED = (
-    Limited(destination="intercom", rows=800, limit=1666 / 10),
-    Limited(destination="braze", rows=24_000, limit=3000 / 3, share=0.02),
-    Limited(destination="segment", rows=8_000, limit=1000, counts="rows"),
-    Limited(destination="slack", rows=10, limit=1, counts="rows"),
-    Limited(destination="stripe", rows=240, limit=25),
-    Limited(destination="zapier", rows=100, limit=10),  # less than is published, see the destination
-    Limited(destination="http", rows=100, limit=10),  # what it takes where the author says nothing
+    Limited(destination="intercom", rows=1_111, limit=1666 / 10),
+    Limited(destination="braze", rows=22_575, limit=3000 / 3, share=0.02, batch=75),
+    Limited(destination="segment", rows=8_100, limit=1000, counts="rows", batch=100),
+    Limited(destination="slack", rows=11, limit=1, counts="rows"),
+    Limited(destination="stripe", rows=238, limit=25),
+    Limited(destination="zapier", rows=101, limit=10),  # less than is published, see the destination
+    Limited(destination="http", rows=101, limit=10),  # what it takes where the author says nothing
     Limited(destination="clevertap", rows=5_000, limit=None),
     Limited(destination="mailchimp", rows=2_000, limit=None),
 )
