@@ -258,7 +258,7 @@ class Client:
         if response.status in _NO_ROOM:
             self._concurrency.refused(began)
         else:
-            self._concurrency.answered(began)
+            self._concurrency.answered(began, self._wire.opened_at)
         return response
 
     def _wait(self, state: tenacity.RetryCallState) -> float:

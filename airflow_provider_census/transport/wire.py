@@ -9,8 +9,10 @@ Errors name types only: the texts of those below may hold the URL, which may be 
 from __future__ import annotations
 
 import logging
+import math
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +81,9 @@ class _Address:
     headers: Mapping[str, dict[str, str]]
 
 
+_opened = threading.local()
+
+
 class _Connecting:
     """Part of a connection: tells what broke off before it stood, when no request can have left."""
 
@@ -92,6 +97,7 @@ class _Connecting:
             if isinstance(error, ssl.SSLError) and not isinstance(error, _TLS_BROKEN_OFF):
                 raise
             raise NewConnectionError(connection, type(error).__name__) from error
+        _opened.at = time.monotonic()
 
 
 class Wire:
@@ -137,6 +143,12 @@ class Wire:
         except ValueError:
             raise ConfigError(f"{request}: a header has characters that no header may have") from None
         return Response(answer.status, {k.lower(): v for k, v in answer.headers.itermerged()}, body, cut)
+
+    @property
+    def opened_at(self) -> float:
+        """When this thread last had to open a connection, by the monotonic clock; long ago if it never had to."""
+        at: float = getattr(_opened, "at", -math.inf)
+        return at
 
     def close(self) -> None:
         """Close the connections."""

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def answer(status: int = 200, body: str = "{}", **headers: str) -> Answer:
         handler.send_header("content-length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body.encode())
+
+    return send
+
+
+def late(seconds: float) -> Answer:
+    def send(handler: Handler) -> None:
+        time.sleep(seconds)
+        answer()(handler)
 
     return send
 
@@ -424,9 +433,9 @@ def test_fewer_are_to_be_in_flight_after_the_api_had_no_room(
     client = connect()
     concurrency = client.concurrency(16)
     client.send(post())
-    assert concurrency.allowed == 16
-    client.send(post())
     assert concurrency.allowed == 8
+    client.send(post())
+    assert concurrency.allowed == 4
 
 
 def test_a_wait_that_is_asked_for_is_capped(server: Server) -> None:
@@ -681,6 +690,28 @@ def test_tls_is_trusted_if_the_environment_says_so(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
     tls_server.answers = [answer()]
     assert connect(f"https://127.0.0.1:{tls_server.server_port}").send(post()).ok
+
+
+def test_connections_that_take_long_to_open_do_not_pass_for_a_crowd(
+    tls_server: Server, connect: Callable[..., Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "tls.pem"))
+    accept = tls_server.get_request
+
+    def slow_accept() -> Any:
+        time.sleep(0.15)
+        return accept()
+
+    monkeypatch.setattr(tls_server, "get_request", slow_accept)
+    tls_server.answers = [late(0.1)]
+    client = connect(f"https://127.0.0.1:{tls_server.server_port}", timeout_s=(5, 5))
+    concurrency = client.concurrency(64)
+    for _ in range(8):
+        client.send(post())
+    assert concurrency.allowed == 2  # one after the other need no more
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: client.send(post()).ok, range(24)))
+    assert concurrency.allowed >= 8
 
 
 def test_tls_that_is_not_trusted_is_a_wrong_connection(tls_server: Server, connect: Callable[..., Client]) -> None:
