@@ -95,11 +95,11 @@ class Users:
 
     def payload(self, operation: Operation) -> Any:
         """Return the object of the array."""
-        who = self.who(operation)
-        if operation.behavior is Behavior.DELETE:
+        who, behavior = self.who(operation), operation.behavior
+        if behavior is Behavior.DELETE:
             return {self.by: who, "prioritization": self._prioritization} if self.by in SHARED else who
         # Without it, users of an alias are not created, all others are.
-        only = operation.behavior is Behavior.UPDATE_ONLY
+        only = behavior is Behavior.UPDATE_ONLY
         return {**operation.record.fields, self.by: who, "_update_existing_only": only}
 
     def send(self, batch: Sequence[Operation], objects: Sequence[Json], *, idempotent: bool) -> Exchange[Results]:

@@ -52,7 +52,7 @@ def user_problem(identifier: str, operation: Operation, written: Json) -> str | 
     """
     problem = _identifier_problem(identifier, operation.record.id)
     # No text is longer than all of it. Nearly every user is so short; a look at each attribute would be felt.
-    if problem or operation.behavior is Behavior.DELETE or (len(written) <= _TEXT and is_flat(written)):
+    if problem or (len(written) <= _TEXT and is_flat(written)) or operation.behavior is Behavior.DELETE:
         return problem
     attributes = operation.record.fields.items()
     return next((problem for name, value in attributes for problem in _attribute_problems(name, value)), None)

@@ -6,23 +6,21 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_census.sync.marks import digest
 from airflow_provider_census.sync.values import Record, RowResult
 
 
-class Moment(msgspec.Struct, eq=False):
+class Moment(msgspec.Struct, eq=False, gc=False):
     """
     A cursor value, and what arrived of its rows.
 
-    :param arrived: their digests. Of a single row the digest is not made before it is asked for: most are forgotten
-        first.
+    :param arrived: their digests; of a single row its record: most are forgotten before the digest is asked for.
     """
 
     cursor: Any
-    arrived: set[bytes] | Change | None = None
+    arrived: set[bytes] | Record | None = None
 
 
-class Change(msgspec.Struct, eq=False):
+class Change(msgspec.Struct, eq=False, gc=False):
     """
     One row to look at.
 
@@ -31,8 +29,6 @@ class Change(msgspec.Struct, eq=False):
     :param cursor: its cursor value; None where there is none.
     :param owed: it was read by its key, because it did not arrive before.
     :param record: what it is for the destination; set when that is known.
-    :param by_key: whether the key alone decides that it is the same again, see
-        :func:`~airflow_provider_census.sync.marks.digest`.
     :param once: sent a second time it would stand there twice.
     :param in_doubt_since: Unix time from which on an earlier run may have sent it; None if none has, 0 if it was sent
         in a way in which it cannot be found.
@@ -50,7 +46,6 @@ class Change(msgspec.Struct, eq=False):
     cursor: Any = None
     owed: bool = False
     record: Record | None = None
-    by_key: bool = False
     once: bool = False
     in_doubt_since: int | None = None
     snapshot: tuple[str, str] | None = None
@@ -61,8 +56,3 @@ class Change(msgspec.Struct, eq=False):
     held: bool = False
     moment: Moment | None = None
     closed: bool = False
-
-    @property
-    def digest(self) -> bytes | None:
-        """What is remembered of it once it arrived; None while its record is not known. Made anew at every call."""
-        return None if self.record is None else digest(self.record, by_key=self.by_key)

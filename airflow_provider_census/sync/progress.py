@@ -15,8 +15,9 @@ from typing import Any
 from airflow_provider_census.errors import ThresholdExceeded
 from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.change import Change, Moment
-from airflow_provider_census.sync.marks import any_version, mark
+from airflow_provider_census.sync.marks import any_version, digest, mark
 from airflow_provider_census.sync.state import State
+from airflow_provider_census.sync.values import Record
 
 #: More rows than this are not owed by key: the run stops instead, and its state stays small.
 MAX_OWED = 2_000
@@ -108,7 +109,7 @@ class Progress:
             self._old_debts.pop(str(change.key), None)
             self._debts.pop(str(change.key), None)
         if change.record is not None and change.cursor is not None:
-            self._remember(change)
+            self._remember(change.record, change.moment)
         change.closed = True
 
     def owe(self, change: Change) -> None:
@@ -166,7 +167,7 @@ class Progress:
         """Return the state that is true now."""
         self.advance()
         self._forget()
-        kept = frozenset(self._arrived_owed).union(*(_digests(moment.arrived) for moment in self._moments))
+        kept = frozenset(self._arrived_owed).union(*(self._digests(moment.arrived) for moment in self._moments))
         since = [*self._doubts.values(), *([self._before.in_doubt_since] if self._old_doubts else [])]
         return replace(
             self._before,
@@ -183,15 +184,19 @@ class Progress:
         """Return the watermark as it stands."""
         return self._watermark
 
-    def _remember(self, change: Change) -> None:
-        moment = change.moment
+    def _remember(self, record: Record, moment: Moment | None) -> None:
         if moment is None:
-            self._arrived_owed |= _digests(change)
+            self._arrived_owed |= self._digests(record)
         elif moment.arrived is None and self._lag is None:
-            moment.arrived = change
+            moment.arrived = record
         else:
             # With a lag they are remembered for long, and digests are small.
-            moment.arrived = _digests(moment.arrived) | _digests(change)
+            moment.arrived = self._digests(moment.arrived) | self._digests(record)
+
+    def _digests(self, arrived: set[bytes] | Record | None) -> set[bytes]:
+        if isinstance(arrived, Record):
+            return {digest(arrived, by_key=self._behavior.adds)}
+        return arrived or set()
 
     def advance(self) -> None:
         """Move the watermark behind all rows closed so far that have none open before them."""
@@ -208,7 +213,7 @@ class Progress:
         moments = self._moments
         if self._lag is None:
             while self._reached is not None and moments[0] is not self._reached:
-                moments.popleft().arrived = None  # the two know each other
+                moments.popleft()
             return
         lowest = lowered(self._watermark, self._lag)
         while lowest is not None and moments and moments[0].cursor < lowest:
@@ -216,13 +221,6 @@ class Progress:
 
     def _is_behind(self, cursor: Any) -> bool:
         return self._watermark is not None and bool(cursor < self._watermark)
-
-
-def _digests(arrived: set[bytes] | Change | None) -> set[bytes]:
-    if isinstance(arrived, set):
-        return arrived
-    digest = arrived.digest if arrived else None
-    return set() if digest is None else {digest}
 
 
 def lowered(cursor: Any, lag: Any) -> Any:

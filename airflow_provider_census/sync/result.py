@@ -42,12 +42,13 @@ class Tally:
 
     def add(self, key: Any, result: RowResult) -> None:
         """Count one row."""
-        self.counts[result.outcome] += 1
+        outcome = result.outcome
+        self.counts[outcome] += 1
         self.passing += result.passing
-        sample = self.samples.get(result.outcome)
+        sample = self.samples.get(outcome)
         if sample is not None and len(sample) < MAX_SAMPLES:
             entry = {"key": readable(key), "reason": result.reason}
-            if result.outcome is not Outcome.INVALID:
+            if outcome is not Outcome.INVALID:
                 entry["status"] = result.status
             if entry not in sample:  # the copies of one key would leave no room for others
                 sample.append(entry)

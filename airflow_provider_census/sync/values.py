@@ -1,6 +1,6 @@
 """
 The values that pass between the stages. Those that are made for every row are structs: they cost a twentieth of a
-frozen dataclass.
+frozen dataclass. None of them leads back to itself, so that Python need not look for rings among them (``gc``).
 
 ``row`` (a tuple of the model) → :class:`Record` or :class:`RowResult` → :class:`Operation` → :class:`RowResult`
 """
@@ -18,7 +18,7 @@ from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.transport.message import Json
 
 
-class RowResult(msgspec.Struct, frozen=True):
+class RowResult(msgspec.Struct, frozen=True, gc=False):
     """
     How one row ended.
 
@@ -33,7 +33,7 @@ class RowResult(msgspec.Struct, frozen=True):
     passing: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """
     A row in the destination's terms.
 
@@ -60,7 +60,7 @@ class Held:
     id: str = ""
 
 
-class Operation(msgspec.Struct, eq=False):
+class Operation(msgspec.Struct, eq=False, gc=False):
     """
     One thing to do at the destination.
 

@@ -18,6 +18,7 @@ from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import Watermark
+from airflow_provider_census.sync.marks import digest
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.progress import Progress, lowered
 from airflow_provider_census.sync.state import State, encode
@@ -100,10 +101,10 @@ class WatermarkChanges:
             return RowResult(Outcome.INVALID, f"the cursor {self._column} is NULL")
         if record is None:
             return RowResult(Outcome.SKIPPED, "baseline") if self._skip else None
-        change.record, change.by_key = record, self._by_key
+        change.record = record
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if self._before.settled and not change.owed and change.digest in self._before.settled:
+        if self._before.settled and not change.owed and digest(record, by_key=self._by_key) in self._before.settled:
             return RowResult(Outcome.UNCHANGED)
         change.in_doubt_since = self._progress.meet_doubt(change)
         return None
