@@ -66,6 +66,10 @@ class Progress:
         """Return whether the row with this key was owed when the run began: it is read by its key."""
         return self._before.owed_null_keys if key is None else str(key) in self._was_owed
 
+    def was_settled(self, record: Record) -> bool:
+        """Return whether an earlier run remembers that this record has arrived."""
+        return bool(self._before.settled) and self._digest(record) in self._before.settled
+
     @property
     def owed(self) -> int:
         """Return how many rows are owed now; those without a key count as one."""
@@ -143,6 +147,16 @@ class Progress:
                 f"rest is read again by the next run"
             )
 
+    def advance(self) -> None:
+        """Move the watermark behind all rows closed so far that have none open before them."""
+        while self._open and self._open[0].closed:
+            closed = self._open.popleft()
+            # With a lag, rows below the watermark are read again.
+            if self._lag is None or not self._is_behind(closed.cursor):
+                self._watermark, self._reached = closed.cursor, closed.moment
+        if self._lag is None or len(self._moments) > len(self._open) + _FORGET_AT_ONCE:
+            self._forget()
+
     def complete(self) -> None:
         """Every row was read: what earlier runs remembered and this one did not meet is gone from the model."""
         self._complete = True
@@ -195,18 +209,11 @@ class Progress:
 
     def _digests(self, arrived: set[bytes] | Record | None) -> set[bytes]:
         if isinstance(arrived, Record):
-            return {digest(arrived, by_key=self._behavior.adds)}
+            return {self._digest(arrived)}
         return arrived or set()
 
-    def advance(self) -> None:
-        """Move the watermark behind all rows closed so far that have none open before them."""
-        while self._open and self._open[0].closed:
-            closed = self._open.popleft()
-            # With a lag, rows below the watermark are read again.
-            if self._lag is None or not self._is_behind(closed.cursor):
-                self._watermark, self._reached = closed.cursor, closed.moment
-        if self._lag is None or len(self._moments) > len(self._open) + _FORGET_AT_ONCE:
-            self._forget()
+    def _digest(self, record: Record) -> bytes:
+        return digest(record, by_key=self._behavior.adds)
 
     def _forget(self) -> None:
         """Forget what arrived below what the next run reads: it would be sent again only if it were read."""

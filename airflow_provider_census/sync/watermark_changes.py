@@ -18,7 +18,6 @@ from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Reader
 from airflow_provider_census.sync.columns import resolve_column
 from airflow_provider_census.sync.delta import Watermark
-from airflow_provider_census.sync.marks import digest
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.progress import Progress, lowered
 from airflow_provider_census.sync.state import State, encode
@@ -53,7 +52,6 @@ class WatermarkChanges:
         self._delta = delta
         self._column = resolve_column(delta.column, reader.columns)
         self._cursor_at = reader.columns.index(self._column)
-        self._by_key = behavior.adds
         self._before = before
         self._since = since
         self._skip = skip
@@ -104,7 +102,7 @@ class WatermarkChanges:
         change.record = record
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if self._before.settled and not change.owed and digest(record, by_key=self._by_key) in self._before.settled:
+        if not change.owed and self._progress.was_settled(record):
             return RowResult(Outcome.UNCHANGED)
         change.in_doubt_since = self._progress.meet_doubt(change)
         return None

@@ -26,41 +26,8 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from airflow_provider_census.operators.sync import CensusSyncOperator
-from airflow_provider_census.sync import Template, Watermark
-
-
-def tell_pid(context):
-    Path(__file__).with_name("pid").write_text(str(os.getpid()))
-
-
-with DAG("live", schedule=None, params={"dry": False}):
-    CensusSyncOperator(
-        task_id="messages",
-        source_conn_id="warehouse",
-        sql="SELECT * FROM users",
-        destination_conn_id="slack",
-        destination_object="#general",
-        behavior="append",
-        sync_key={"row_id": "id"},
-        mapping={"text": Template("{{ id }} is on {{ plan }}")},
-        delta=Watermark("moved"),
-        dry_run="{{ params.dry }}",
-        retries=1,
-        retry_delay=timedelta(seconds=1),
-        pre_execute=tell_pid,
-    )
-"""
-
-
-SHARDED_DAG_FILE = """
-import os
-from datetime import timedelta
-from pathlib import Path
-
-from airflow.sdk import DAG
-
 from airflow_provider_census.operators.shards import sharded_sync
+from airflow_provider_census.operators.sync import CensusSyncOperator
 from airflow_provider_census.sync import Template, Watermark
 
 
@@ -68,22 +35,26 @@ def tell_pid(context):
     Path(__file__).with_name(f"pid{context['ti'].map_index}").write_text(str(os.getpid()))
 
 
+SYNC = dict(
+    task_id="messages",
+    source_conn_id="warehouse",
+    sql="SELECT * FROM users",
+    destination_conn_id="slack",
+    destination_object="#general",
+    behavior="append",
+    sync_key={"row_id": "id"},
+    mapping={"text": Template("{{ id }} is on {{ plan }}")},
+    delta=Watermark("moved"),
+    retries=1,
+    retry_delay=timedelta(seconds=1),
+    pre_execute=tell_pid,
+)
+
+with DAG("live", schedule=None, params={"dry": False}):
+    CensusSyncOperator(**SYNC, dry_run="{{ params.dry }}")
+
 with DAG("sharded", schedule=None):
-    sharded_sync(
-        task_id="messages",
-        shards=4,
-        source_conn_id="warehouse",
-        sql="SELECT * FROM users",
-        destination_conn_id="slack",
-        destination_object="#general",
-        behavior="append",
-        sync_key={"row_id": "id"},
-        mapping={"text": Template("{{ id }} is on {{ plan }}")},
-        delta=Watermark("moved"),
-        retries=1,
-        retry_delay=timedelta(seconds=1),
-        pre_execute=tell_pid,
-    )
+    sharded_sync(**SYNC, shards=4)
 """
 
 
@@ -93,7 +64,6 @@ def airflow(tmp_path_factory: pytest.TempPathFactory, census_server: Sandbox, po
     home = tmp_path_factory.mktemp("live")
     (home / "dags").mkdir()
     (home / "dags" / "live.py").write_text(DAG_FILE)
-    (home / "dags" / "sharded.py").write_text(SHARDED_DAG_FILE)
     with psycopg.connect(postgres_uri, autocommit=True) as server:
         server.execute("CREATE DATABASE live")
     database = postgres_uri.replace("postgresql://", "postgresql+psycopg2://").replace("/postgres?", "/live?")
@@ -143,7 +113,7 @@ def test_nothing_is_lost_or_doubled_when_a_worker_dies_and_runs_come_in_any_orde
     census_sandbox.inject(busy)
     first = live.trigger(logical_date=dt.datetime.now(dt.UTC))
     wait_until(lambda: posts() == 4, 60)
-    os.kill(int((airflow.home / "dags" / "pid").read_text()), signal.SIGKILL)
+    os.kill(int((airflow.home / "dags" / "pid-1").read_text()), signal.SIGKILL)
     task = live.wait(first)
     assert task["try_number"] == 2
     assert arrived() == [1, 2, 3, 4, 5, 6]

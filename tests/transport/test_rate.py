@@ -179,21 +179,27 @@ def test_a_pause_is_never_longer_than_an_hour() -> None:
     assert sum(clock.slept) == pytest.approx(3_600)
 
 
-def test_those_who_wait_while_a_pause_begins_do_not_all_go_when_it_ends() -> None:
-    limit = Limiter([Rate("a", 20, 2.0)])
+def all_at_once(limit: Limiter, count: int) -> tuple[list[threading.Thread], list[float]]:
+    """Start threads that each wait for their turn; return them, and the list of when the turns came."""
     times: list[float] = []
 
     def request() -> None:
         limit.acquire("a")
-        times.append(limit._clock())
+        times.append(time.monotonic())
 
-    threads = [threading.Thread(target=request) for _ in range(12)]
+    threads = [threading.Thread(target=request) for _ in range(count)]
     for thread in threads:
         thread.start()
+    return threads, times
+
+
+def test_those_who_wait_while_a_pause_begins_do_not_all_go_when_it_ends() -> None:
+    limit = Limiter([Rate("a", 20, 2.0)])
+    threads, times = all_at_once(limit, 12)
     while not times:
         time.sleep(0.001)
     time.sleep(0.03)  # the first has gone, the others wait for their turn
-    paused_at = limit._clock()
+    paused_at = time.monotonic()
     limit.pause("a", 0.4)
     for thread in threads:
         thread.join()
@@ -253,15 +259,7 @@ def test_those_who_all_come_too_late_for_their_turn_do_not_all_go_at_once() -> N
     """As when the machine stands still for a moment."""
     thaws_at = time.monotonic() + 0.6
     limit = Limiter([Rate("a", 20, 1.0)], sleep=lambda s: time.sleep(max(s, thaws_at - time.monotonic())))
-    times: list[float] = []
-
-    def request() -> None:
-        limit.acquire("a")
-        times.append(time.monotonic())
-
-    threads = [threading.Thread(target=request) for _ in range(12)]
-    for thread in threads:
-        thread.start()
+    threads, times = all_at_once(limit, 12)
     for thread in threads:
         thread.join()
     waited = sorted(times)[1:]
