@@ -24,6 +24,10 @@ class Identifier:
         """Return ``text`` as the destination matches it."""
         return text.strip().lower() if self.lower else text
 
+    def normalise_all(self, texts: list[str]) -> list[str]:
+        """Return each of ``texts`` as the destination matches it."""
+        return list(map(self.normalise, texts)) if self.lower else texts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectType:

@@ -48,25 +48,25 @@ def needs_look_up(change: Change, operation: Operation) -> bool:
 
 
 def look_up(
-    planned: Iterable[Planned],
+    stage: Iterable[Sequence[Planned]],
     destination: Destination,
     client: Client,
     pool: Executor,
     settle: Settle,
-) -> Generator[Planned, None, None]:
+) -> Generator[Sequence[Planned], None, None]:
     """
-    Let through what is to be sent, in order; settle what is not.
+    Let through what is to be sent; settle what is not. What is looked up keeps its order, and so does all else.
 
     :param pool: carries out the look-ups, several at once; sending may share it.
     """
     flight = _Flight(destination, client, pool, settle)
     try:
-        for change, operation in planned:
-            if needs_look_up(change, operation):
+        for planned in stage:
+            asked = [item for item in planned if needs_look_up(*item)]
+            yield [item for item in planned if not needs_look_up(*item)] if asked else planned
+            for change, operation in asked:
                 flight.add(change, operation)
                 yield from flight.landed(client.allowed)
-            else:
-                yield change, operation
         flight.start()
         yield from flight.landed(0)
     finally:
@@ -99,15 +99,19 @@ class _Flight:
             )
             self._batch = []
 
-    def landed(self, left: int) -> Iterator[Planned]:
+    def landed(self, left: int) -> Iterator[Sequence[Planned]]:
         """Yield what is to be sent of what has come back, waiting until ``left`` batches are under way at the most."""
         while self._batches and (len(self._batches) > left or self._batches[0].done()):
+            planned: list[Planned] = []
+            settled: list[tuple[Change, RowResult]] = []
             for change, decided in self._batches.popleft().result():
                 if isinstance(decided, RowResult):
-                    self._settle([(change, decided)])
+                    settled.append((change, decided))
                 else:
                     change.adopt = False
-                    yield change, decided
+                    planned.append((change, decided))
+            self._settle(settled)
+            yield planned
 
     def abandon(self) -> None:
         """Start none of those that wait for their turn."""

@@ -36,8 +36,8 @@ class Changes(Protocol):
     def count(self) -> None:
         """Let the source count the rows if nobody has; from any thread."""
 
-    def read(self) -> Iterator[Change]:
-        """Yield the rows to look at."""
+    def read(self) -> Iterator[Sequence[Change]]:
+        """Yield the rows to look at, as many at a time as the source gives."""
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Return how the row ends without being sent, None if it is to be sent. ``record`` is None if invalid."""
@@ -84,7 +84,6 @@ class Reader:
         self.key = mapper.key_column
         self.lower = lower
         self._mapper = mapper
-        #: Returns the raw value of the sync key of a row.
         self.key_of = mapper.key
 
     def mapped(self, query: Query) -> Iterator[tuple[Sequence[tuple[Any, ...]], Iterable[Record | RowResult]]]:
@@ -113,11 +112,11 @@ class FullRefreshChanges:
         """Let the source count the rows of the model."""
         self.expected = self._reader.one(self._reader.sql.count())
 
-    def read(self) -> Iterator[Change]:
+    def read(self) -> Iterator[Sequence[Change]]:
         """Yield every row."""
         reader = self._reader
         for rows, records in reader.mapped(reader.sql.rows(reader.key, lower=reader.lower)):
-            yield from map(Change, map(reader.key_of, rows), records)
+            yield list(map(Change, map(reader.key_of, rows), records))
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Every row is sent."""

@@ -17,41 +17,35 @@ from airflow_provider_census.sync.planning import Planned, Settle
 from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.client import Client
 
-# So many are looked for at once.
-_LOOK_UP = 100
 _LEFT = RowResult(Outcome.UNCERTAIN, "sent by a run that ended before the answer came")
 
 
 def settle_doubts(
-    planned: Iterable[Planned],
+    stage: Iterable[Sequence[Planned]],
     destination: Destination,
     client: Client | None,
     settle: Settle,
-) -> Generator[Planned, None, None]:
+) -> Generator[Sequence[Planned], None, None]:
     """
     Let through what is to be sent; settle what an earlier run may have sent, unless it is to be sent again.
 
     :param client: None if nobody is to be asked.
     """
-
-    def in_doubt(item: Planned) -> bool:
-        return item[0].once and item[0].in_doubt_since is not None
-
-    for doubtful, group in itertools.groupby(planned, in_doubt):
-        if not doubtful:
-            yield from group
-            continue
-        while doubts := list(itertools.islice(group, _LOOK_UP)):
-            left = []
-            for (change, operation), there in zip(doubts, _look(doubts, destination, client), strict=True):
-                if there:
-                    settle([(change, RowResult(operation.behavior.done))])
-                elif there is False or destination.on_uncertain == "resend":
-                    change.in_doubt_since = None
-                    yield change, operation
-                else:
-                    left.append((change, _LEFT))
-            settle(left)
+    for planned in stage:
+        doubts = [item for item in planned if item[0].once and item[0].in_doubt_since is not None]
+        settled = []
+        for (change, operation), there in zip(doubts, _look(doubts, destination, client), strict=True):
+            if there:
+                settled.append((change, RowResult(operation.behavior.done)))
+            elif there is False or destination.on_uncertain == "resend":
+                change.in_doubt_since = None
+            else:
+                settled.append((change, _LEFT))
+        if settled:
+            settle(settled)
+            gone = {id(change) for change, _ in settled}
+            planned = [item for item in planned if id(item[0]) not in gone]
+        yield planned
 
 
 def _look(doubts: Sequence[Planned], destination: Destination, client: Client | None) -> Sequence[bool | None]:

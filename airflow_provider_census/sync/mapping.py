@@ -8,7 +8,8 @@ row stay values; they are never pasted into text that something else interprets.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_census.errors import ConfigError
@@ -68,9 +69,10 @@ class Mapper:
         self._constants: dict[str, Any] = {}
         self._destination = destination
         self._converter = Converter(destination)
-        self._normalise = destination.identifier.normalise
         self.key_column = resolve_column(key_column, self._columns, "sync_key column")
         self._key_at = self._columns.index(self.key_column)
+        #: Returns the raw value of the sync key of a row.
+        self.key: Callable[[Sequence[Any]], Any] = operator.itemgetter(self._key_at)
         self._copies_at = len(self._columns)
         self._all = isinstance(declared, SyncAll)
         sources = self._sync_all(declared) if isinstance(declared, SyncAll) else declared
@@ -129,10 +131,6 @@ class Mapper:
         for path, value in self._constants.items():
             put(fields, path, value)
         return fields
-
-    def key(self, row: Sequence[Any]) -> Any:
-        """Return the raw value of the sync key of ``row``."""
-        return row[self._key_at]
 
     def identify(self, key: Any) -> str | None:
         """Return what the destination knows the record of ``key`` by, None if it cannot have one."""
@@ -242,7 +240,7 @@ class Mapper:
     def _identifier(self, key: Any) -> str:
         if key is None:
             raise ValueError(f"the sync key {self.key_column} is NULL")
-        text = self._normalise(key_text(key))
+        text = self._destination.identifier.normalise(key_text(key))
         if not text or text.isspace():
             raise ValueError(f"the sync key {self.key_column} is empty")
         return text
@@ -266,7 +264,7 @@ class Mapper:
         """
         columns = list(zip(*rows, strict=True))
         keys = columns[self._key_at]
-        texts = list(map(self._normalise, key_texts(keys)))
+        texts = self._destination.identifier.normalise_all(key_texts(keys))
         counted = columns[self._copies_at] if len(columns) > self._copies_at else (1,)
         if not all(map(str.strip, texts)) or max(counted) > 1:
             raise ValueError("some may have no key of their own")

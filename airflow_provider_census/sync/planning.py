@@ -37,60 +37,79 @@ class Planner:
         #: Whether some row must not be sent twice.
         self.careful = False
 
-    def updates(self, rows: Iterable[Change]) -> Generator[Planned, None, None]:
+    def updates(self, rows: Iterable[Sequence[Change]]) -> Generator[list[Planned], None, None]:
         """Map and plan; a mirror updates or creates what is there."""
-        destination = self._destination
-        mirror = destination.behavior is Behavior.MIRROR
-        behavior = Behavior.UPDATE_OR_CREATE if mirror else destination.behavior
-        for change in rows:
-            mapped = change.mapped
-            record = mapped if isinstance(mapped, Record) else None
-            result = self._changes.verdict(change, record)
-            if result is None and record is not None:
-                operation = Operation(behavior, record, self._mapper.if_empty)
-                reason = destination.check(operation) or self._claim(change, record)
-                if reason is None:
-                    self._consider(change, operation)
-                    yield change, operation
-                    continue
-                result = RowResult(Outcome.INVALID, reason)
-            if result is None:
-                assert isinstance(mapped, RowResult)
-                result = mapped
-            self._settle([(change, result)])
+        check, verdict = self._destination.check, self._changes.verdict
+        mirror = self._destination.behavior is Behavior.MIRROR
+        behavior = Behavior.UPDATE_OR_CREATE if mirror else self._destination.behavior
+        for some in rows:
+            planned: list[Planned] = []
+            settled: list[tuple[Change, RowResult]] = []
+            for change in some:
+                mapped = change.mapped
+                record = mapped if isinstance(mapped, Record) else None
+                result = verdict(change, record)
+                if result is None and record is not None:
+                    operation = Operation(behavior, record, self._mapper.if_empty)
+                    reason = check(operation)
+                    if reason is None and not self._claim(change, record):
+                        # Those before it go first: where one request waits for another, the record is free by then.
+                        yield self._considered(planned)
+                        planned = []
+                        reason = None if self._claim(change, record) else self._taken()
+                    if reason is None:
+                        planned.append((change, operation))
+                        continue
+                    result = RowResult(Outcome.INVALID, reason)
+                if result is None:
+                    assert isinstance(mapped, RowResult)
+                    result = mapped
+                settled.append((change, result))
+            if settled:
+                self._settle(settled)
+            yield self._considered(planned)
 
-    def deletions(self, removed: Iterable[Change]) -> Generator[Planned, None, None]:
+    def deletions(self, removed: Iterable[Sequence[Change]]) -> Generator[list[Planned], None, None]:
         """Plan to delete what is gone from the model."""
-        for change in removed:
-            record = Record(change.key, change.record_id or "", self._mapper.constants)
-            operation = Operation(Behavior.DELETE, record)
-            reason = self._destination.check(operation)
-            if reason is None:
-                self._consider(change, operation)
-                yield change, operation
-            else:
-                self._settle([(change, RowResult(Outcome.INVALID, reason))])
+        for some in removed:
+            planned: list[Planned] = []
+            for change in some:
+                record = Record(change.key, change.record_id or "", self._mapper.constants)
+                operation = Operation(Behavior.DELETE, record)
+                reason = self._destination.check(operation)
+                if reason is None:
+                    planned.append((change, operation))
+                else:
+                    self._settle([(change, RowResult(Outcome.INVALID, reason))])
+            yield self._considered(planned)
 
-    def release(self, change: Change) -> None:
-        """Take note that a row has settled: another may have its record."""
-        if change.record_id is not None and self._under_way.get(change.record_id) is change:
-            del self._under_way[change.record_id]
+    def release(self, changes: Iterable[Change]) -> None:
+        """Take note that rows have settled: others may have their records."""
+        under_way = self._under_way
+        for change in changes:
+            if change.record_id is not None and under_way.get(change.record_id) is change:
+                del under_way[change.record_id]
 
-    def _claim(self, change: Change, record: Record) -> str | None:
+    def _claim(self, change: Change, record: Record) -> bool:
         """
-        Take a record for a row, until it is released; return why not if another row has it.
+        Take a record for a row, until it is released; return whether that was possible: another row may have it.
 
         Databases do not fold every letter and blank as destinations do, so their count of copies may miss some; which
         of two that are under way arrives last would be chance.
         """
         change.record_id = record.id
-        if self._under_way.setdefault(record.id, change) is change:
-            return None
+        return self._under_way.setdefault(record.id, change) is change
+
+    def _taken(self) -> str:
         return (
             f"another row that is being sent has the same {self._destination.identifier.name}, written otherwise: "
             f"make the keys of the model unique for the destination"
         )
 
-    def _consider(self, change: Change, operation: Operation) -> None:
-        change.once = self._destination.once(operation)
-        self.careful = self.careful or change.once
+    def _considered(self, planned: list[Planned]) -> list[Planned]:
+        """Take note of which operations must not be sent twice."""
+        once = self._destination.once
+        for change, operation in planned:
+            change.once = once(operation)
+            self.careful = self.careful or change.once
+        return planned

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -94,26 +95,37 @@ class Progress:
 
     def known(self, change: Change) -> None:
         """Take note that what became of a row is known."""
-        if self._doubts and change.record is not None:
+        if change.record is not None:
             sent = mark(change.record, self._behavior)
             self._doubts.pop(sent, None)
             self._doubts.pop(any_version(sent), None)
 
-    def open(self, change: Change) -> None:
-        """Take note of a row, in the order of the cursor."""
-        self._open.append(change)
+    def open(self, changes: Iterable[Change]) -> None:
+        """Take note of rows, in the order of the cursor; of one without a cursor there is nothing to take note of."""
         moments = self._moments
-        if not moments or moments[-1].cursor != change.cursor:
-            moments.append(Moment(change.cursor))
-        change.moment = moments[-1]
+        last = moments[-1] if moments else None
+        for change in changes:
+            cursor = change.cursor
+            if cursor is None:
+                continue
+            if last is None or last.cursor != cursor:
+                last = Moment(cursor)
+                moments.append(last)
+            change.moment = last
+            self._open.append(change)
 
     def arrived(self, change: Change) -> None:
         """Close a row for which nothing is left to do."""
+        if self._doubts:
+            self.known(change)
         if change.key is not None and (self._old_debts or self._debts):
             self._old_debts.pop(str(change.key), None)
             self._debts.pop(str(change.key), None)
-        if change.record is not None and change.cursor is not None:
-            self._remember(change.record, change.moment)
+        record, moment = change.record, change.moment
+        if record is not None and moment is not None and moment.arrived is None and self._lag is None:
+            moment.arrived = record
+        elif record is not None and change.cursor is not None:
+            self._remember(record, moment)
         change.closed = True
 
     def owe(self, change: Change) -> None:
@@ -201,8 +213,6 @@ class Progress:
     def _remember(self, record: Record, moment: Moment | None) -> None:
         if moment is None:
             self._arrived_owed |= self._digests(record)
-        elif moment.arrived is None and self._lag is None:
-            moment.arrived = record
         else:
             # With a lag they are remembered for long, and digests are small.
             moment.arrived = self._digests(moment.arrived) | self._digests(record)

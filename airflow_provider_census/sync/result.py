@@ -5,6 +5,7 @@ What a run did: counts that add up, samples of what went wrong, and whether that
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from airflow_provider_census.errors import (
     ThresholdExceeded,
     Unavailable,
 )
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.limit import Limit, rows_of
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.state import readable
@@ -40,15 +42,21 @@ class Tally:
     counts: Counter[Outcome] = field(default_factory=Counter)
     samples: dict[Outcome, list[dict[str, Any]]] = field(default_factory=lambda: {o: [] for o in _SAMPLED})
 
-    def add(self, key: Any, result: RowResult) -> None:
-        """Count one row."""
-        outcome = result.outcome
-        self.counts[outcome] += 1
-        self.passing += result.passing
-        sample = self.samples.get(outcome)
+    def add(self, results: Sequence[tuple[Change, RowResult]]) -> None:
+        """Count rows."""
+        outcomes = [result.outcome for _, result in results]
+        self.counts.update(outcomes)
+        if self.samples.keys().isdisjoint(outcomes):
+            return
+        for change, result in results:
+            self.passing += result.passing
+            self._sample(change.key, result)
+
+    def _sample(self, key: Any, result: RowResult) -> None:
+        sample = self.samples.get(result.outcome)
         if sample is not None and len(sample) < MAX_SAMPLES:
             entry = {"key": readable(key), "reason": result.reason}
-            if outcome is not Outcome.INVALID:
+            if result.outcome is not Outcome.INVALID:
                 entry["status"] = result.status
             if entry not in sample:  # the copies of one key would leave no room for others
                 sample.append(entry)

@@ -7,9 +7,10 @@ then is committed first.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,8 @@ from airflow_provider_census.transport.client import Client
 
 log = logging.getLogger(__name__)
 
+# So many are planned, and encoded, at a time: they may be large.
+_PLANNED_ROWS = 100
 _CHECKPOINT_S = 5.0
 # Where a row must not be sent twice, what is not saved when the worker is killed is in doubt.
 _CAREFUL_S = 0.5
@@ -186,26 +189,26 @@ class _Run:
                 closing(stage),
                 closing(settle_doubts(stage, self._sync.destination, None, self._settle)) as operations,
             ):
-                for change, operation in operations:
+                for change, operation in itertools.chain.from_iterable(operations):
                     result = rehearsal.add(operation, looked_up=needs_look_up(change, operation))
                     self._settle([(change, result)])
         self.tally.check()
         return rehearsal.finish(self.tally)
 
-    def _deliver(self, stage: Generator[Planned, None, None]) -> None:
+    def _deliver(self, stage: Generator[list[Planned], None, None]) -> None:
         destination, client = self._sync.destination, self._client
         with (
             workers(destination, client) as pool,
             closing(stage),
             closing(settle_doubts(stage, destination, client, self._settle)) as certain,
             closing(look_up(certain, destination, client, pool, self._settle)) as operations,
-            closing(deliver(operations, destination, client, self, pool)) as batches,
+            closing(deliver(itertools.chain.from_iterable(operations), destination, client, self, pool)) as batches,
         ):
             for batch in batches:
                 self._settle(batch)
                 self._checkpoint()
 
-    def _updates(self) -> Generator[Planned, None, None]:
+    def _updates(self) -> Generator[list[Planned], None, None]:
         if self._sync.closes:
             return
         assert self._changes is not None
@@ -213,15 +216,15 @@ class _Run:
         with closing(self._rows(self._changes)) as rows:
             yield from self._planner.updates(rows)
 
-    def _rows(self, changes: Changes) -> Generator[Change, None, None]:
-        for change in changes.read():
+    def _rows(self, changes: Changes) -> Generator[Sequence[Change], None, None]:
+        for rows in _few(changes.read()):
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._check_room()
             self.pace.row()
-            self.tally.read += 1
-            yield change
+            self.tally.read += len(rows)
+            yield rows
 
-    def _deletions(self) -> Generator[Planned, None, None]:
+    def _deletions(self) -> Generator[list[Planned], None, None]:
         if self._sync.destination.behavior is not Behavior.MIRROR or self._sync.shard is not None:
             return
         assert isinstance(self._changes, SnapshotChanges)
@@ -230,10 +233,11 @@ class _Run:
         with closing(self._removed(self._changes)) as removed:
             yield from self._planner.deletions(removed)
 
-    def _removed(self, changes: SnapshotChanges) -> Generator[Change, None, None]:
-        for change in changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty):
-            self.tally.removed += 1
-            yield change
+    def _removed(self, changes: SnapshotChanges) -> Generator[Sequence[Change], None, None]:
+        rows = changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty)
+        for removed in _few(rows):
+            self.tally.removed += len(removed)
+            yield removed
 
     # --- doubts ----------------------------------------------------------------------------------------------------
 
@@ -256,20 +260,18 @@ class _Run:
     def _settle(self, results: Sequence[tuple[Change, RowResult]]) -> None:
         assert self._changes is not None
         destination = self._sync.destination
-        uncertain = []
-        for change, result in results:
-            self.tally.add(change.key, result)
-            self._planner.release(change)
-            if result.outcome is Outcome.UNCERTAIN:
-                uncertain.append(change.key)
-                # Where it can be looked for, the next run does that first.
-                looked = change.in_doubt_since is not None or not destination.finds
-                change.held = change.once and looked and destination.on_uncertain == "hold"
-                self.tally.held += change.held and not isinstance(self._sync.delta, FullRefresh)
+        self.tally.add(results)
+        self._planner.release(change for change, _ in results)
+        uncertain = [change for change, result in results if result.outcome is Outcome.UNCERTAIN]
+        for change in uncertain:
+            # Where it can be looked for, the next run does that first.
+            looked = change.in_doubt_since is not None or not destination.finds
+            change.held = change.once and looked and destination.on_uncertain == "hold"
+            self.tally.held += change.held and not isinstance(self._sync.delta, FullRefresh)
         self._changes.settle(results)
         if uncertain and not self._sync.dry_run:
             # All of them, and before that is saved: the result has but a sample, and is lost if this run is killed.
-            log.warning("%d rows ended uncertain: %s", len(uncertain), ", ".join(map(repr, uncertain)))
+            log.warning("%d rows ended uncertain: %s", len(uncertain), ", ".join(repr(c.key) for c in uncertain))
 
     def _checkpoint(self) -> None:
         """Commit now and then."""
@@ -290,3 +292,9 @@ class _Run:
             except StateFull as error:
                 self._full = error
         self._saved_at = time.monotonic()
+
+
+def _few(rows: Iterable[Sequence[Change]]) -> Generator[Sequence[Change], None, None]:
+    for some in rows:
+        for at in range(0, len(some), _PLANNED_ROWS):
+            yield some[at : at + _PLANNED_ROWS]

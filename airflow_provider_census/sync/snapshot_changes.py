@@ -103,7 +103,7 @@ class SnapshotChanges:
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
-    def read(self) -> Iterator[Change]:
+    def read(self) -> Iterator[Sequence[Change]]:
         """Yield the rows to send."""
         if not self._begin():
             rows = self._compare(only_new=self._only_new, everything=self._everything, expected=True)
@@ -114,17 +114,18 @@ class SnapshotChanges:
         self._begun = True
         if not self._known:
             return
-        for change in self._compare(only_new=True, everything=False):
+        for change in itertools.chain.from_iterable(self._compare(only_new=True, everything=False)):
             self._moves.spare(change)
 
-    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
+    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Sequence[Change]]:
         """Yield the rows the comparison finds; ``expected``: they are those of the run."""
         rows = self._spooled(self._sql.changed(only_new=only_new, everything=everything), expected=expected)
         while chunk := list(itertools.islice(rows, _MAPPED_ROWS)):
             models = [row[:-3] for row in chunk]
-            for row, mapped, about in zip(models, self._mapper.records(models), chunk, strict=True):
-                key, digest, sent = about[-3:]
-                yield Change(self._mapper.key(row), mapped, snapshot=(key, digest), sent=sent)
+            yield [
+                Change(self._mapper.key(row), mapped, snapshot=(about[-3], about[-2]), sent=about[-1])
+                for row, mapped, about in zip(models, self._mapper.records(models), chunk, strict=True)
+            ]
 
     def _begin(self) -> bool:
         """Bring the snapshot up to date with the declaration; return whether that was all there is to do."""
@@ -168,18 +169,19 @@ class SnapshotChanges:
         for batch in spooled(counted()):
             yield from batch
 
-    def _doubted(self, changes: Iterator[Change]) -> Iterator[Change]:
-        """Yield ``changes`` when the snapshot does not call settled any more what they may alter."""
+    def _doubted(self, rows: Iterator[Sequence[Change]]) -> Iterator[Sequence[Change]]:
+        """Yield ``rows`` when the snapshot does not call settled any more what they may alter."""
         if not self._known or not self._keep or self._behavior.adds:
-            yield from changes
+            yield from rows
             return
+        changes = itertools.chain.from_iterable(rows)
         while chunk := list(itertools.islice(changes, AT_ONCE)):
             keys = [change.snapshot[0] for change in chunk if change.snapshot and change.sent is not None]
             moved = [id for change in chunk if (id := self._moves.of(change)) is not None]
             queries = [*self._sql.doubt(keys), *self._sql.doubt(moved, by="record_id")]
             if queries:
                 self._database.write(queries)
-            yield from chunk
+            yield chunk
 
     # --- settling --------------------------------------------------------------------------------------------------
 
@@ -263,7 +265,7 @@ class SnapshotChanges:
 
     # --- mirror ----------------------------------------------------------------------------------------------------
 
-    def removals(self, *, max_deletes: Limit, allow_empty: bool) -> Iterator[Change]:
+    def removals(self, *, max_deletes: Limit, allow_empty: bool) -> Iterator[Sequence[Change]]:
         """
         Yield the records to delete: sent by this sync, not deleted since, and gone from the model.
 
@@ -277,17 +279,22 @@ class SnapshotChanges:
         if not allow_empty and not self._one(self._sql.any_row())[0]:
             raise guard.empty(sent)
         if self._moves.spared:
-            removed = sum(1 for _ in self._removed())
+            removed = sum(map(len, self._removed()))
         guard.check(removed, sent, max_deletes)
         self.expected = (self.expected or 0) + removed
-        for change in self._doubted(self._removed()):
-            change.in_doubt_since = self._doubts.since(change)
-            yield change
+        for changes in self._doubted(self._removed()):
+            for change in changes:
+                change.in_doubt_since = self._doubts.since(change)
+            yield changes
 
-    def _removed(self) -> Iterator[Change]:
-        for key, record_id in self._spooled(self._sql.removed()):
-            if record_id not in self._moves.spared:
-                yield Change(key, snapshot=(key, GONE), sent=_OURS, record_id=record_id, removed=True)
+    def _removed(self) -> Iterator[Sequence[Change]]:
+        rows = self._spooled(self._sql.removed())
+        while chunk := list(itertools.islice(rows, _MAPPED_ROWS)):
+            yield [
+                Change(key, snapshot=(key, GONE), sent=_OURS, record_id=record_id, removed=True)
+                for key, record_id in chunk
+                if record_id not in self._moves.spared
+            ]
 
     def _one(self, query: Query) -> tuple[Any, ...]:
         return only_row(self._database, query)

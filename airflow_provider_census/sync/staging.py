@@ -106,12 +106,12 @@ class StagedChanges(SnapshotChanges):
         keyed = digests.keyed()
         self._rows = ModelSql(Model(keyed.sql, model.parameters), dialect=source.dialect, paramstyle=source.paramstyle)
 
-    def read(self) -> Iterator[Change]:
+    def read(self) -> Iterator[Sequence[Change]]:
         """Stage the model, compare, and yield the rows to send."""
         self._fill()
         yield from super().read()
 
-    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Change]:
+    def _compare(self, *, only_new: bool, everything: bool, expected: bool = False) -> Iterator[Sequence[Change]]:
         found = self._spooled(self._staged.keys(only_new=only_new, everything=everything), expected=expected)
         chunks = iter(lambda: {key: about for key, *about in itertools.islice(found, _KEYS)}, {})
         for chunk in chunks:
@@ -122,13 +122,15 @@ class StagedChanges(SnapshotChanges):
         for batch in self._source.stream(self._digests.digests(), _STAGED_ROWS):
             self._database.write(self._stage.insert(batch))
 
-    def _fetch(self, chunk: dict[str | None, list[Any]]) -> Iterator[Change]:
+    def _fetch(self, chunk: dict[str | None, list[Any]]) -> Iterator[Sequence[Change]]:
         keys = [key for key in chunk if key is not None]
         for query in self._rows.by_keys(KEY, keys, null_keys=None in chunk, lower=self._lower):
             for batch in self._source.stream(query):
+                changes = []
                 for *row, key, digest, copies in batch:
                     if key in chunk:
                         # Spelled otherwise, copies may be in another chunk; and the row may be another one by now.
                         staged, sent = chunk[key]
                         mapped = self._mapper((*row, max(copies, staged)))
-                        yield Change(self._mapper.key(row), mapped, snapshot=(key, digest), sent=sent)
+                        changes.append(Change(self._mapper.key(row), mapped, snapshot=(key, digest), sent=sent))
+                yield changes

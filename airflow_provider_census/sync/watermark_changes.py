@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.values import Record, RowResult
 
 _ONE_ORDER = frozenset((int, str, dt.date))  # types whose values all compare with each other
+_ZONE = operator.attrgetter("tzinfo")
+_PLAIN_ZONES = (None, dt.UTC)
 
 
 class WatermarkChanges:
@@ -54,6 +57,7 @@ class WatermarkChanges:
         self._cursor_at = reader.columns.index(self._column)
         self._before = before
         self._since = since
+        self._remembers = bool(before.settled or before.in_doubt)
         self._skip = skip
         self._reached = reached
         self._reached_value: Any = None
@@ -80,7 +84,7 @@ class WatermarkChanges:
         """Return the cursor column and its watermark before and now."""
         return self._column, self._before.watermark, self._progress.watermark
 
-    def read(self) -> Iterator[Change]:
+    def read(self) -> Iterator[Sequence[Change]]:
         """
         Yield the rows of the delta in the order of their cursor, then the owed ones.
 
@@ -88,10 +92,10 @@ class WatermarkChanges:
         """
         if self._reached is not None:
             self._reached_value = self._comparable(self._reader.one(self._reached))
-        for change in self._rows():
+        for changes in self._rows():
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._progress.check()
-            yield change
+            yield changes
 
     def verdict(self, change: Change, record: Record | None) -> RowResult | None:
         """Return ``unchanged`` for a row that arrived before, ``invalid`` for one without a cursor."""
@@ -102,9 +106,10 @@ class WatermarkChanges:
         change.record = record
         if self._skip:
             return RowResult(Outcome.SKIPPED, "baseline")
-        if not change.owed and self._progress.was_settled(record):
-            return RowResult(Outcome.UNCHANGED)
-        change.in_doubt_since = self._progress.meet_doubt(change)
+        if self._remembers:
+            if not change.owed and self._progress.was_settled(record):
+                return RowResult(Outcome.UNCHANGED)
+            change.in_doubt_since = self._progress.meet_doubt(change)
         return None
 
     def intend(self, changes: Sequence[Change], at: int) -> None:
@@ -124,13 +129,12 @@ class WatermarkChanges:
         for change, result in results:
             if self._always_read(change):
                 continue
-            arrived = result.outcome.arrived or change.held
-            # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
-            if arrived or result.outcome is Outcome.REJECTED:
-                progress.known(change)
-            if arrived:
+            if result.outcome.arrived or change.held:
                 progress.arrived(change)
             else:
+                # One that is invalid now was not sent now, and one that is uncertain stays in doubt.
+                if result.outcome is Outcome.REJECTED:
+                    progress.known(change)
                 progress.owe(change)
         progress.advance()
 
@@ -152,7 +156,7 @@ class WatermarkChanges:
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
-    def _rows(self) -> Iterator[Change]:
+    def _rows(self) -> Iterator[Sequence[Change]]:
         if self._skip:
             yield from self._baseline()
             return
@@ -160,28 +164,27 @@ class WatermarkChanges:
         if self._since is not None:
             yield from self._owed_rows()
 
-    def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Change]:
+    def _delta_rows(self, since: Any, *, leave_owed: bool) -> Iterator[Sequence[Change]]:
         query = self._reader.sql.rows(self._reader.key, lower=self._reader.lower, **self._bounds(since))
         progress = self._progress
-        for change in self._changes(query):
-            left = leave_owed and progress.was_owed(change.key)
-            if change.cursor is not None:
-                progress.open(change)
-                change.closed = left
-            if not left:
-                yield change
+        for changes in self._changes(query):
+            progress.open(changes)
+            if leave_owed:
+                for change in changes:
+                    change.closed = progress.was_owed(change.key)
+                changes = [change for change in changes if not change.closed]
+            yield changes
 
-    def _owed_rows(self) -> Iterator[Change]:
+    def _owed_rows(self) -> Iterator[Sequence[Change]]:
         owed, null_keys = self._before.owed, self._before.owed_null_keys
         for query in self._reader.sql.by_keys(self._reader.key, owed, null_keys=null_keys, lower=self._reader.lower):
-            for change in self._changes(query, owed=True):
-                if self._progress.was_owed(change.key):
-                    yield change
+            for changes in self._changes(query, owed=True):
+                yield [change for change in changes if self._progress.was_owed(change.key)]
 
     def _bounds(self, since: Any) -> dict[str, Any]:
         return {"cursor": self._column, "since": since, "nulls": self._delta.on_null != "exclude"}
 
-    def _baseline(self) -> Iterator[Change]:
+    def _baseline(self) -> Iterator[Sequence[Change]]:
         if self._reached is not None:
             highest = self._reached_value
         else:
@@ -189,25 +192,30 @@ class WatermarkChanges:
         if highest is not None:
             yield from self._delta_rows(self._lowered(highest), leave_owed=False)
 
-    def _changes(self, query: Query, *, owed: bool = False) -> Iterator[Change]:
+    def _changes(self, query: Query, *, owed: bool = False) -> Iterator[Sequence[Change]]:
         for rows, records in self._reader.mapped(query):
-            cursors = [row[self._cursor_at] for row in rows]
-            kinds = dict(zip(map(type, cursors), cursors, strict=True))
-            if not kinds.keys() <= _ONE_ORDER:
-                cursors = list(map(self._comparable, cursors))
-                kinds = dict(zip(map(type, cursors), cursors, strict=True))
-            for kind in kinds.keys() - self._followed:
+            cursors = self._comparables([row[self._cursor_at] for row in rows])
+            for kind in set(map(type, cursors)) - self._followed:
                 # Both refuse cursors of a kind that cannot be followed: now, not when a row was sent already.
-                encode(kinds[kind])
-                self._lowered(kinds[kind])
+                one = next(cursor for cursor in cursors if type(cursor) is kind)
+                encode(one)
+                self._lowered(one)
                 self._followed.add(kind)
-            yield from map(Change, map(self._reader.key_of, rows), records, cursors, itertools.repeat(owed))
+            yield list(map(Change, map(self._reader.key_of, rows), records, cursors, itertools.repeat(owed)))
+
+    def _comparables(self, cursors: list[Any]) -> list[Any]:
+        """Return cursors of which each compares with each other, if their kinds do."""
+        kinds = set(map(type, cursors))
+        zones = list(map(_ZONE, cursors)) if kinds == {dt.datetime} else ()
+        if kinds <= _ONE_ORDER or sum(map(zones.count, _PLAIN_ZONES)) == len(cursors):
+            return cursors
+        return list(map(self._comparable, cursors))
 
     @staticmethod
     def _comparable(value: Any) -> Any:
         if isinstance(value, dt.datetime):
             # In a zone with summer time a lag would be an hour off, and the two 2:30 of one night equal.
-            return value if value.tzinfo in (None, dt.UTC) else value.astimezone(dt.UTC)
+            return value if value.tzinfo in _PLAIN_ZONES else value.astimezone(dt.UTC)
         return None if isinstance(value, (float, decimal.Decimal)) and math.isnan(value) else value
 
     def _lowered(self, value: Any) -> Any:

@@ -5,10 +5,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_census.errors import AccountingError, ConfigError
+from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.limit import parse_limit
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.result import MAX_SAMPLES, Tally
 from airflow_provider_census.sync.values import RowResult
+
+
+def add(to: Tally, key: Any, result: RowResult) -> None:
+    to.add([(Change(key), result)])
 
 
 def tally(**counts: int) -> Tally:
@@ -16,7 +21,7 @@ def tally(**counts: int) -> Tally:
     for name, count in counts.items():
         for n in range(count):
             made.read += 1
-            made.add(f"{name}{n}", RowResult(Outcome(name), f"reason {n}", 400))
+            add(made, f"{name}{n}", RowResult(Outcome(name), f"reason {n}", 400))
     return made
 
 
@@ -119,10 +124,10 @@ def test_samples_are_few() -> None:
 def test_a_sample_shows_a_thing_once_however_often_it_happened() -> None:
     made = Tally()
     for _ in range(MAX_SAMPLES):
-        made.add("ann", RowResult(Outcome.INVALID, "stands in 20 rows"))
-        made.add(None, RowResult(Outcome.REJECTED, "no such plan", 422))
-    made.add("ann", RowResult(Outcome.INVALID, "has no e-mail"))
-    made.add("bob", RowResult(Outcome.INVALID, "has no e-mail"))
+        add(made, "ann", RowResult(Outcome.INVALID, "stands in 20 rows"))
+        add(made, None, RowResult(Outcome.REJECTED, "no such plan", 422))
+    add(made, "ann", RowResult(Outcome.INVALID, "has no e-mail"))
+    add(made, "bob", RowResult(Outcome.INVALID, "has no e-mail"))
     assert made.samples[Outcome.INVALID] == [
         {"key": "ann", "reason": "stands in 20 rows"},
         {"key": "ann", "reason": "has no e-mail"},
@@ -142,5 +147,5 @@ def test_counts_that_do_not_add_up_are_a_defect(read: int) -> None:
 
 def test_the_words_of_an_api_end_once() -> None:
     ended = Tally()
-    ended.add(1, RowResult(Outcome.REJECTED, "is not a valid email."))
+    add(ended, 1, RowResult(Outcome.REJECTED, "is not a valid email."))
     assert "a valid email. What arrived" in str(ended.exceeded(0, 0))
