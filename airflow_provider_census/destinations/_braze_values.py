@@ -16,7 +16,7 @@ from airflow_provider_census.destinations._braze_users import PRIMARY
 from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.conversion import key_text
 from airflow_provider_census.sync.values import Operation
-from airflow_provider_census.transport.message import Json, encoded_size, is_flat, size
+from airflow_provider_census.transport.message import Json, encoded_size, is_flat
 
 _TEXT = 255  # characters of a name or a string
 _EXTERNAL_ID_BYTES = 987
@@ -50,9 +50,11 @@ def user_problem(identifier: str, operation: Operation, written: Json) -> str | 
 
     :param written: the user as it goes over the wire.
     """
-    problem = _identifier_problem(identifier, operation.record.id)
     # No text is longer than all of it. Nearly every user is so short; a look at each attribute would be felt.
-    if problem or (len(written) <= _TEXT and is_flat(written)) or operation.behavior is Behavior.DELETE:
+    if len(written) <= _TEXT and identifier != "phone" and is_flat(written):
+        return None
+    problem = _identifier_problem(identifier, operation.record.id)
+    if problem or operation.behavior is Behavior.DELETE:
         return problem
     attributes = operation.record.fields.items()
     return next((problem for name, value in attributes for problem in _attribute_problems(name, value)), None)
@@ -92,7 +94,7 @@ def _attribute_problems(name: str, value: Any) -> Iterator[str]:
 
 
 def _identifier_problem(identifier: str, value: str) -> str | None:
-    if identifier == "external_id" and size(value) > _EXTERNAL_ID_BYTES:
+    if identifier == "external_id" and len(value.encode()) > _EXTERNAL_ID_BYTES:
         return f"external_id is longer than {_EXTERNAL_ID_BYTES} bytes"
     if identifier == "phone" and not _PHONE.fullmatch(value):
         return "phone is not in E.164 form (+ and up to 15 digits)"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_provider_census.sync.conversion import key_text
-from airflow_provider_census.transport.message import Json, size
+from airflow_provider_census.transport.message import Json
 
 TYPES = {"user": "identify", "group": "group", "track": "track"}
 BUNDLES = {"user": "traits", "group": "traits", "track": "properties"}
@@ -58,7 +58,7 @@ def problems(object: str, fields: Mapping[str, Any]) -> Iterator[str]:
 
 def oversize(written: Json) -> str | None:
     """Return how much a call is too large."""
-    bytes_of_it = size(written)
+    bytes_of_it = len(written)
     return f"the call has {bytes_of_it:,} bytes; Segment takes {MAX_BYTES:,}" if bytes_of_it > MAX_BYTES else None
 
 

@@ -197,11 +197,12 @@ class Braze(Destination):
 
     def repeatable(self, operation: Operation) -> bool:
         """Return whether a second request changes nothing: it does where values are added to what is there."""
-        if operation.behavior is Behavior.DELETE:
+        behavior = operation.behavior
+        if behavior.adds:
+            return False
+        if behavior is Behavior.DELETE:
             # The next user who shares the e-mail would go too.
             return self.identifier.name not in SHARED
-        if operation.behavior.adds:
-            return False
         return is_flat(self.encoded(operation)) or not any(
             type(value) is dict and not value.keys().isdisjoint(("inc", "add", "$add"))
             for value in operation.record.fields.values()
@@ -264,7 +265,7 @@ class Braze(Destination):
         """Carry out one lane."""
         first = batch[0]
         objects = [self.encoded(operation) for operation in batch]
-        idempotent = all(self.resendable(operation) for operation in batch)
+        idempotent = self.resendable(first)  # as all of its lane
         match self.object.name:
             case "user":
                 return (yield from self._users.send(batch, objects, idempotent=idempotent))

@@ -53,7 +53,7 @@ from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.paths import get, put
 from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport.credentials import Credentials, base_url
-from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Request, Response, array, size
+from airflow_provider_census.transport.message import Endpoint, Exchange, Json, Request, Response, array
 from airflow_provider_census.transport.rate import Rate
 
 _NAME = re.compile(r"[^\s{}.]+(\.[^\s{}.]+)*")
@@ -177,7 +177,7 @@ class Http(Destination):
             self._path(operation)
         except ValueError as error:
             return str(error)
-        bytes_of_it, most = size(self.encoded(operation)), self.max_record_bytes
+        bytes_of_it, most = len(self.encoded(operation)), self.max_record_bytes
         return f"the record has {bytes_of_it:,} bytes, more than {most:,}" if bytes_of_it > most else None
 
     def lane(self, operation: Operation) -> Hashable:

@@ -26,7 +26,7 @@ from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.values import Operation, RowResult
 from airflow_provider_census.transport import verdict
 from airflow_provider_census.transport.credentials import Credentials, base_url, secret
-from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, size
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response
 from airflow_provider_census.transport.rate import Rate
 
 _HOOK = re.compile(r"/hooks/catch(/[\w-]+)+/?", re.ASCII)
@@ -69,7 +69,7 @@ class Zapier(Destination):
 
     def check(self, operation: Operation) -> str | None:
         """Return why the row would not arrive whole."""
-        if (bytes_of_it := size(self.encoded(operation))) > self.max_record_bytes:
+        if (bytes_of_it := len(self.encoded(operation))) > self.max_record_bytes:
             return f"the row has {bytes_of_it:,} bytes, Zapier takes {self.max_record_bytes:,}"
         return next(
             (f"{name}: {fault}" for name, value in operation.record.fields.items() if (fault := _list_fault(value))),

@@ -6,13 +6,12 @@ In: operations, one by one. Out: batches as large as the API takes, by number an
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from airflow_provider_census.destinations.base import Destination
 from airflow_provider_census.sync.values import Operation
-from airflow_provider_census.transport.message import size
 
 Token = TypeVar("Token")
 Batch = list[tuple[Token, Operation]]
@@ -38,22 +37,22 @@ class Batcher(Generic[Token]):
         self._destination = destination
         self._lanes: dict[Hashable, _Lane[Token]] = {}
 
-    def add(self, token: Token, operation: Operation) -> list[Batch[Token]]:
+    def add(self, token: Token, operation: Operation) -> Sequence[Batch[Token]]:
         """Take an operation and return the batches that are full because of it."""
+        full: tuple[Batch[Token], ...] = ()
         key = self._destination.lane(operation)
         lane = self._lanes.get(key) or self._open(key, operation)
-        full = []
         if lane.most_bytes is not None:
-            bytes_more = size(self._destination.encoded(operation)) + 1
+            bytes_more = len(self._destination.encoded(operation)) + 1
             if lane.items and lane.size + bytes_more > lane.most_bytes:
-                full.append(self._take(key))
+                full = (self._take(key),)
                 lane = self._open(key, operation)
             lane.size += bytes_more
         lane.items.append((token, operation))
         if len(lane.items) >= lane.most:
-            full.append(self._take(key))
-        elif len(self._lanes) > _MAX_OPEN_LANES:
-            full.append(self._take(next(iter(self._lanes))))
+            return (*full, self._take(key))
+        if len(self._lanes) > _MAX_OPEN_LANES:
+            return (*full, self._take(next(iter(self._lanes))))
         return full
 
     def rest(self) -> list[Batch[Token]]:

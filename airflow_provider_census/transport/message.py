@@ -17,14 +17,13 @@ from airflow_provider_census.transport.reading import check, decode
 T = TypeVar("T")
 
 _STRICT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_OBJECT, _LIST = b"{["  # as numbers: bytes are looked for several times as slowly
 _FAST = msgspec.json.Encoder()
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-class Json(str):
-    """A value as JSON text. As part of a larger one, or as a body, it is not encoded again."""
-
-    __slots__ = ()
+Json = bytes
+"""A value as JSON in UTF-8. As part of a larger one, or as a body, it is not encoded again."""
 
 
 def encode(value: Any) -> Json:
@@ -33,35 +32,30 @@ def encode(value: Any) -> Json:
 
     :raises ValueError: JSON does not have it (NaN).
     """
-    return value if isinstance(value, Json) else Json(_STRICT.encode(value))
+    return value if isinstance(value, Json) else _STRICT.encode(value).encode()
 
 
 def encode_record(value: Any) -> Json:
     """Return a value made of converted ones alone: several times as fast, and NaN would become null."""
-    return Json(_FAST.encode(value), "utf-8")
+    return _FAST.encode(value)
 
 
 def array(items: Iterable[Json], *names: str) -> Json:
     """Return the JSON array of ``items``, in objects if ``names`` are given: ``array(items, "a", "b")`` is at a.b."""
-    text = f"[{','.join(items)}]"
+    text = b"[%b]" % b",".join(items)
     for name in reversed(names):
-        text = f"{{{encode(name)}:{text}}}"
-    return Json(text)
+        text = b"{%b:%b}" % (encode(name), text)
+    return text
 
 
-def size(text: str) -> int:
-    """Return the bytes of ``text`` on the wire."""
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def is_flat(text: Json) -> bool:
+def is_flat(written: Json) -> bool:
     """Return whether an object certainly has no objects or lists in it; False if a text of it may only look so."""
-    return text.find("{", 1) < 0 and "[" not in text
+    return written.find(_OBJECT, 1) < 0 and _LIST not in written
 
 
 def encoded_size(value: Any) -> int:
     """Return the bytes of ``value`` as JSON on the wire."""
-    return size(encode(value))
+    return len(encode(value))
 
 
 @dataclass(frozen=True, slots=True)

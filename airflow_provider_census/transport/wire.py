@@ -211,7 +211,7 @@ def _read(answer: BaseHTTPResponse) -> tuple[bytes, bool]:
 def _body(request: Request) -> tuple[str, bytes | None]:
     """Return the content type and the body, encoded."""
     if request.json is not None:
-        return _JSON, encode(request.json).encode()
+        return _JSON, encode(request.json)
     if request.form is not None:
         return _FORM, urlencode(request.form).encode()
     return "", None

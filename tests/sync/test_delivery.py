@@ -93,10 +93,10 @@ def test_a_payload_is_encoded_once_and_anew_for_another_record(tiny: TinyApi) ->
     destination = Counting("record", UPSERT)
     (_, operation), *_ = operations(1, text="ä")
     Batcher[int](destination).add(0, operation)
-    assert destination.encoded(operation) == '{"name":"n","text":"ä","id":"0"}'
+    assert destination.encoded(operation) == '{"name":"n","text":"ä","id":"0"}'.encode()
     assert made == ["0"]
     other = Operation(UPSERT, Record(1, "1", {"name": "m"}))
-    assert destination.encoded(other) == '{"name":"m","id":"1"}'
+    assert destination.encoded(other) == b'{"name":"m","id":"1"}'
 
 
 def test_a_record_larger_than_a_batch_travels_alone() -> None:

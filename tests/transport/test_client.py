@@ -31,7 +31,7 @@ from airflow_provider_census.errors import (
 )
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.credentials import Credentials
-from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, array, encode, size
+from airflow_provider_census.transport.message import Endpoint, Exchange, Request, Response, array, encode, encoded_size
 from airflow_provider_census.transport.rate import Limiter, Rate, Throttle
 from airflow_provider_census.transport.wire import MAX_ANSWER_BYTES
 
@@ -175,7 +175,7 @@ def test_what_is_encoded_already_is_not_encoded_again(server: Server, connect: C
 
 @pytest.mark.parametrize("text", ["", "abc", "ä€", "\U0001f600"])
 def test_the_size_is_that_on_the_wire(text: str) -> None:
-    assert size(encode(text)) == len(text.encode()) + 2
+    assert encoded_size(text) == len(text.encode()) + 2
 
 
 def test_a_form_is_sent_urlencoded(server: Server, connect: Callable[..., Client]) -> None:
