@@ -40,7 +40,8 @@ class _Timed(io.RawIOBase):
         left_s = self._until - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the answer did not come to its end")
-        self._sock.settimeout(min(self._read_s, left_s))
+        if left_s < self._read_s:
+            self._sock.settimeout(left_s)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
