@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+from airflow_provider_census.sync.ahead import ahead
 from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.model import ModelSql
@@ -88,7 +89,7 @@ class Reader:
 
     def mapped(self, query: Query) -> Iterator[tuple[Sequence[tuple[Any, ...]], Iterable[Record | RowResult]]]:
         """Yield the rows of ``query`` in batches, each with what the mapping makes of its rows."""
-        with closing(self.source.stream(query)) as batches:
+        with closing(ahead(self.source.stream(query))) as batches:
             for batch in batches:
                 yield batch, self._mapper.records(batch)
 

@@ -27,7 +27,7 @@ class Table:
     def __init__(self, rows: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
         rows = list(rows)
         self._columns = {path: f"field_{n}" for n, path in enumerate(dict.fromkeys(p for _, row in rows for p in row))}
-        self._db = sqlite3.connect(":memory:")
+        self._db = sqlite3.connect(":memory:", check_same_thread=False)  # a run reads in a thread of its own
         self._moved = 0
         self._db.execute(f'CREATE TABLE model ("key", moved, {", ".join(self._columns.values()) or "nothing"})')
         for key, row in rows:
