@@ -15,6 +15,7 @@ class Throughput:
     :param batch: rows in a request.
     :param peers: who does the same.
     :param operator: whether the operator does it too.
+    :param shards: in so many processes side by side.
     :param rows_per_s, seconds, times_best: goals.
     """
 
@@ -25,6 +26,7 @@ class Throughput:
     latency_ms: int
     peers: tuple[Peer, ...] = ()
     operator: bool = False
+    shards: int = 1
     rows_per_s: float | None = None
     seconds: float | None = None
     times_best: float | None = None
@@ -50,6 +52,15 @@ THROUGHPUT = (
         batch=75,
         latency_ms=0,
         peers=(DRT, DLT),
+        rows_per_s=50_000,
+    ),
+    Throughput(
+        name="75 a call, 0 ms, 2 shards",
+        destination="braze",
+        rows=200_000,
+        batch=75,
+        latency_ms=0,
+        shards=2,
         rows_per_s=50_000,
     ),
     Throughput(

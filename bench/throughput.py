@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from airflow_provider_census.sync.shard import Shard
 from bench import on_airflow
 from bench.peers import Peer
-from bench.processes import Failed, Took, ask, python, stub
+from bench.processes import Failed, Took, ask, python, side_by_side, stub
 from bench.report import Line, Report
 from bench.scenarios import THROUGHPUT, Throughput
 
@@ -48,7 +49,10 @@ def measure(report: Report, *, scale: float, uri: str, peers: bool, airflow: Map
 def _engine(scenario: Throughput, rows: int, uri: str) -> tuple[Took, dict[str, int]]:
     with stub(scenario.latency_ms) as url:
         given = ("--destination", scenario.destination, "--url", url, "--rows", rows, "--postgres", uri)
-        return python("bench.worker", *given), _arrived(url, rows)
+        if scenario.shards == 1:
+            return python("bench.worker", *given), _arrived(url, rows)
+        shards = [(*given, "--shard", Shard(index, scenario.shards)) for index in range(scenario.shards)]
+        return side_by_side("bench.worker", shards), _arrived(url, rows)
 
 
 def _operator(scenario: Throughput, rows: int, uri: str, airflow: Mapping[str, str]) -> tuple[Took, dict[str, int]]:

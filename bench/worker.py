@@ -13,6 +13,7 @@ from airflow_provider_census.sync.definition import Sync
 from airflow_provider_census.sync.delta import Delta
 from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.run import run_sync
+from airflow_provider_census.sync.shard import Shard
 from airflow_provider_census.sync.state import MemoryStore
 from airflow_provider_census.transport.client import Client
 from airflow_provider_census.transport.rate import Limiter
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--rows", type=int, default=0)
     parser.add_argument("--postgres", help="the rows are made there")
+    parser.add_argument("--shard", type=Shard.parse, help="send only this part of the rows, like 0/2")
     parser.add_argument("--duckdb", help="the rows are those of the table users there, compared with a snapshot")
     parser.add_argument("--baseline", choices=("send", "skip"), default="send")
     parser.add_argument("--limit", type=float, help="share of the published limit; without, there is none")
@@ -57,6 +59,7 @@ def main() -> None:
         key_column=work.key,
         mapping=work.mapping,
         delta=delta,
+        shard=arguments.shard,
     )
     started = time.perf_counter()
     result, failure = run_sync(sync, source, client, MemoryStore())
