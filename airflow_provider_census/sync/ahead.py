@@ -9,20 +9,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from contextlib import closing
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TypeVar
+
+from airflow_provider_census.errors import Interrupted
 
 T = TypeVar("T")
 
+# Airflow kills a task five seconds after it has asked it to stop; what is known by then has to be saved.
+_LOOK_S = 0.5
 _LEAVE_S = 1.0
 
 
-def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
+def ahead(items: Generator[T, None, None], stopped: threading.Event) -> Generator[T, None, None]:
     """
     Yield ``items``, of which the next one is made meanwhile.
 
     They begin and end in a thread of their own: some drivers bind a connection to the thread that opened it. Who leaves
-    while the source is busy (the task is to stop) does not wait for it; it is closed when it is done.
+    while the source is busy does not wait for it; it is closed when it is done.
+
+    :param stopped: set when the task is to stop.
+    :raises Interrupted: it is, and the source has nothing to give.
     """
     wanted: SimpleQueue[bool] = SimpleQueue()
     made: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
@@ -40,7 +47,7 @@ def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     wanted.put(True)
     try:
         while True:
-            item, error = made.get()
+            item, error = _wait(made, stopped)
             if error is not None:
                 raise error
             if item is None:
@@ -50,3 +57,12 @@ def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     finally:
         wanted.put(False)
         reader.join(_LEAVE_S)
+
+
+def _wait(made: SimpleQueue[T], stopped: threading.Event) -> T:
+    while True:
+        try:
+            return made.get(timeout=_LOOK_S)
+        except Empty:
+            if stopped.is_set():
+                raise Interrupted("the task was asked to stop") from None

@@ -8,6 +8,7 @@ behind them. Each delta reads them in its own way; :mod:`~airflow_provider_censu
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
@@ -68,7 +69,11 @@ class Changes(Protocol):
 
 
 class Reader:
-    """The model bound to its source: queries in, rows out, and what the mapping makes of them."""
+    """
+    The model bound to its source: queries in, rows out, and what the mapping makes of them.
+
+    :param stopped: set when the task is to stop: then nobody waits for rows.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Reader:
         mapper: Mapper,
         *,
         lower: bool,
+        stopped: threading.Event,
     ) -> None:
         self.source = source
         self.sql = sql
@@ -85,11 +91,12 @@ class Reader:
         self.key = mapper.key_column
         self.lower = lower
         self._mapper = mapper
+        self._stopped = stopped
         self.key_of = mapper.key
 
     def mapped(self, query: Query) -> Iterator[tuple[Sequence[tuple[Any, ...]], Iterable[Record | RowResult]]]:
         """Yield the rows of ``query`` in batches, each with what the mapping makes of its rows."""
-        with closing(ahead(self.source.stream(query))) as batches:
+        with closing(ahead(self.source.stream(query), self._stopped)) as batches:
             for batch in batches:
                 yield batch, self._mapper.records(batch)
 

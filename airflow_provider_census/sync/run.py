@@ -152,7 +152,9 @@ class _Run:
         else:
             self._changes = open_changes(
                 sync.delta,
-                Reader(self._source, sql, columns, mapper, lower=destination.identifier.lower),
+                Reader(
+                    self._source, sql, columns, mapper, lower=destination.identifier.lower, stopped=self._client.stopped
+                ),
                 destination.behavior,
                 before=before,
                 lost=before is None and self._store.lost(),

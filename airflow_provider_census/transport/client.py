@@ -99,7 +99,8 @@ class Client:
         self._attempts = attempts
         self._patience_s = patience_s
         self._jitter = tenacity.wait_random_exponential(multiplier=backoff_s, max=30)
-        self._stopped = threading.Event()
+        #: Set by :meth:`stop`.
+        self.stopped = threading.Event()
         limiter.sleep = self.sleep
         self._wire = Wire(endpoint, timeout_s)
         self._lock = threading.Lock()
@@ -160,15 +161,15 @@ class Client:
         """
         with self._lock:
             self.traffic.held_back += 1
-        stopped = self._stopped.wait(seconds)
+        stopped = self.stopped.wait(seconds)
         with self._lock:
             self.traffic.held_back -= 1
         if stopped:
             raise Interrupted("the task was asked to stop")
 
     def stop(self) -> None:
-        """End the run from any thread: what waits for its turn or for a retry raises Interrupted."""
-        self._stopped.set()
+        """End the run from any thread: what waits for rows, for its turn or for a retry raises Interrupted."""
+        self.stopped.set()
 
     def close(self) -> None:
         """Close the connections."""
@@ -176,7 +177,7 @@ class Client:
 
     def _attempt(self, request: Request) -> Response:
         self.limiter.acquire(request.limit, request.cost)
-        if self._stopped.is_set():
+        if self.stopped.is_set():
             raise Interrupted("the task was asked to stop")
         with self._lock:
             self.traffic.requests += 1

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_census.errors import Interrupted
 from airflow_provider_census.sync.ahead import ahead
+
+GO_ON = threading.Event()
 
 
 class Source:
@@ -41,14 +44,14 @@ class Source:
 
 def test_the_next_one_is_made_while_one_is_at_work() -> None:
     source = Source()
-    with closing(ahead(source.numbers())) as numbers:
+    with closing(ahead(source.numbers(), GO_ON)) as numbers:
         assert next(numbers) == 0
         assert source.asked[1].wait(5)
 
 
 def test_it_is_one_ahead_and_no_more() -> None:
     source = Source()
-    with closing(ahead(source.numbers())) as numbers:
+    with closing(ahead(source.numbers(), GO_ON)) as numbers:
         assert next(numbers) == 0
         assert source.asked[1].wait(5)
         assert not source.asked[2].wait(0.1)
@@ -58,7 +61,7 @@ def test_it_is_one_ahead_and_no_more() -> None:
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_a_source_begins_and_ends_in_one_thread_that_is_not_ours(taken: int) -> None:
     source = Source()
-    with closing(ahead(source.numbers())) as numbers:
+    with closing(ahead(source.numbers(), GO_ON)) as numbers:
         assert [next(numbers) for _ in range(taken)] == list(range(taken))
     assert source.closed.is_set() == bool(taken)  # what was not begun has nothing to close
     assert len(source.threads) == bool(taken)
@@ -67,7 +70,7 @@ def test_a_source_begins_and_ends_in_one_thread_that_is_not_ours(taken: int) -> 
 
 def test_an_error_comes_behind_what_came_before_it() -> None:
     source = Source(breaks_at=3)
-    numbers = ahead(source.numbers())
+    numbers = ahead(source.numbers(), GO_ON)
     assert [next(numbers) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ConnectionError, match="broke off"):
         next(numbers)
@@ -77,11 +80,24 @@ def test_an_error_comes_behind_what_came_before_it() -> None:
 def test_who_leaves_does_not_wait_for_a_source_that_is_busy_and_it_is_closed_in_the_end() -> None:
     source = Source(stuck_at=1)
     began = time.monotonic()
-    with closing(ahead(source.numbers())) as numbers:
+    with closing(ahead(source.numbers(), GO_ON)) as numbers:
         assert next(numbers) == 0
         assert source.asked[1].wait(5)
     assert time.monotonic() - began < 5
     assert not source.closed.is_set()
+    source.go_on.set()
+    assert source.closed.wait(5)
+
+
+def test_a_task_that_is_asked_to_stop_does_not_wait_for_the_source() -> None:
+    source, stopped = Source(stuck_at=1), threading.Event()
+    numbers = ahead(source.numbers(), stopped)
+    assert next(numbers) == 0
+    stopped.set()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        next(numbers)
+    assert time.monotonic() - began < 5
     source.go_on.set()
     assert source.closed.wait(5)
 
@@ -108,7 +124,7 @@ def test_a_task_that_is_to_stop_does_so_while_the_source_works_on_its_first_row(
     source = Source(stuck_at=0)
     began = time.monotonic()
     with pytest.raises(Stopped), stopped_in(0.2):
-        next(ahead(source.numbers()))
+        next(ahead(source.numbers(), GO_ON))
     assert time.monotonic() - began < 5
     source.go_on.set()
     assert source.closed.wait(5)

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from airflow_provider_census import destinations
-from airflow_provider_census.errors import AuthError, ConfigError, ThresholdExceeded, Unavailable
+from airflow_provider_census.errors import AuthError, ConfigError, Interrupted, ThresholdExceeded, Unavailable
 from airflow_provider_census.sandbox.core import Fault
 from airflow_provider_census.sync.behavior import Behavior
 from airflow_provider_census.sync.delta import FullRefresh, Snapshot, Watermark
 from airflow_provider_census.sync.fields import Constant
+from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.template import Template
 from airflow_provider_census.sync.values import Operation
 from airflow_provider_census.transport.rate import Rate
@@ -252,6 +257,33 @@ def test_a_wrong_key_stops_the_run_and_is_not_shown(rig: Rig, users: Users) -> N
     assert "***" in str(ran.failure)
     assert len(rig.sandbox.ledger) <= 4
     assert rig.run().counts == {"upserted": 1_000}
+
+
+def test_a_task_that_is_asked_to_stop_while_the_source_is_busy_keeps_what_has_arrived(
+    rig: Rig, users: Users, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = rig.source.stream
+
+    def busy(query: Query, batch_rows: int = 100) -> Generator[Sequence[tuple[Any, ...]], None, None]:
+        with closing(stream(query, batch_rows)) as batches:
+            first = next(batches)
+        yield first
+        while len(rig.sandbox.ledger) < 100 / Tiny.batch:
+            time.sleep(0.01)
+        client.stop()
+        go_on.wait(10)
+
+    users.add(range(150))
+    go_on = threading.Event()
+    client = rig.client = rig.connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.source, "stream", busy)
+        ran = rig.run()
+    go_on.set()
+    assert isinstance(ran.failure, Interrupted)
+    assert (ran.counts, ran.read) == ({"upserted": 100}, 100)
+    rig.client = None
+    assert rig.run().counts == {"upserted": 50, "unchanged": 1}
 
 
 def test_the_source_is_closed_while_the_error_that_ended_the_run_is_still_held(rig: Rig, users: Users) -> None:
