@@ -48,7 +48,7 @@ THROUGHPUT = (
     Throughput(
         name="75 a call, 0 ms",
         destination="braze",
-        rows=200_000,
+        rows=1_000_000,
         batch=75,
         latency_ms=0,
         peers=(DRT, DLT),
@@ -57,7 +57,7 @@ THROUGHPUT = (
     Throughput(
         name="75 a call, 0 ms, 2 shards",
         destination="braze",
-        rows=200_000,
+        rows=1_000_000,
         batch=75,
         latency_ms=0,
         shards=2,
