@@ -20,6 +20,16 @@ from airflow_provider_census.sync.values import Operation, Record, RowResult
 Planned = tuple[Change, Operation]
 Settle = Callable[[Sequence[tuple[Change, RowResult]]], None]
 
+# So many are planned, and encoded, at a time: they may be large.
+_AT_ONCE = 100
+
+
+def few(rows: Iterable[Sequence[Change]]) -> Generator[Sequence[Change], None, None]:
+    """Yield ``rows``, no more at a time than are to be planned at once."""
+    for some in rows:
+        for at in range(0, len(some), _AT_ONCE):
+            yield some[at : at + _AT_ONCE]
+
 
 class Planner:
     """

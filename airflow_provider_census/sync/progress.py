@@ -95,7 +95,7 @@ class Progress:
 
     def known(self, change: Change) -> None:
         """Take note that what became of a row is known."""
-        if change.record is not None:
+        if self._doubts and change.record is not None:
             sent = mark(change.record, self._behavior)
             self._doubts.pop(sent, None)
             self._doubts.pop(any_version(sent), None)
@@ -116,16 +116,12 @@ class Progress:
 
     def arrived(self, change: Change) -> None:
         """Close a row for which nothing is left to do."""
-        if self._doubts:
-            self.known(change)
+        self.known(change)
         if change.key is not None and (self._old_debts or self._debts):
             self._old_debts.pop(str(change.key), None)
             self._debts.pop(str(change.key), None)
-        record, moment = change.record, change.moment
-        if record is not None and moment is not None and moment.arrived is None and self._lag is None:
-            moment.arrived = record
-        elif record is not None and change.cursor is not None:
-            self._remember(record, moment)
+        if change.record is not None and change.cursor is not None:
+            self._remember(change.record, change.moment)
         change.closed = True
 
     def owe(self, change: Change) -> None:
@@ -213,6 +209,8 @@ class Progress:
     def _remember(self, record: Record, moment: Moment | None) -> None:
         if moment is None:
             self._arrived_owed |= self._digests(record)
+        elif moment.arrived is None and self._lag is None:
+            moment.arrived = record
         else:
             # With a lag they are remembered for long, and digests are small.
             moment.arrived = self._digests(moment.arrived) | self._digests(record)

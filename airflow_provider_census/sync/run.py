@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ from airflow_provider_census.sync.open_changes import open_changes
 from airflow_provider_census.sync.open_snapshot import open_snapshot
 from airflow_provider_census.sync.outcome import Outcome
 from airflow_provider_census.sync.pace import Pace
-from airflow_provider_census.sync.planning import Planned, Planner
+from airflow_provider_census.sync.planning import Planned, Planner, few
 from airflow_provider_census.sync.rehearsal import Rehearsal
 from airflow_provider_census.sync.result import RunResult, Tally
 from airflow_provider_census.sync.snapshot_changes import SnapshotChanges
@@ -43,8 +43,6 @@ from airflow_provider_census.transport.client import Client
 
 log = logging.getLogger(__name__)
 
-# So many are planned, and encoded, at a time: they may be large.
-_PLANNED_ROWS = 100
 _CHECKPOINT_S = 5.0
 # Where a row must not be sent twice, what is not saved when the worker is killed is in doubt.
 _CAREFUL_S = 0.5
@@ -219,7 +217,7 @@ class _Run:
             yield from self._planner.updates(rows)
 
     def _rows(self, changes: Changes) -> Generator[Sequence[Change], None, None]:
-        for rows in _few(changes.read()):
+        for rows in few(changes.read()):
             # Raised here, on the side of the source, it leaves time to take note of what is under way.
             self._check_room()
             self.pace.row()
@@ -237,7 +235,7 @@ class _Run:
 
     def _removed(self, changes: SnapshotChanges) -> Generator[Sequence[Change], None, None]:
         rows = changes.removals(max_deletes=self._sync.max_deletes, allow_empty=self._sync.allow_empty)
-        for removed in _few(rows):
+        for removed in few(rows):
             self.tally.removed += len(removed)
             yield removed
 
@@ -294,9 +292,3 @@ class _Run:
             except StateFull as error:
                 self._full = error
         self._saved_at = time.monotonic()
-
-
-def _few(rows: Iterable[Sequence[Change]]) -> Generator[Sequence[Change], None, None]:
-    for some in rows:
-        for at in range(0, len(some), _PLANNED_ROWS):
-            yield some[at : at + _PLANNED_ROWS]
