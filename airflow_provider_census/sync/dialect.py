@@ -19,10 +19,12 @@ _TRIMS = {
 _EXACT_TYPES = {"mysql": "BINARY", "tsql": "VARBINARY(MAX)"}
 
 # How many values one statement may bind: 2,100 in SQL Server, and fewer at the server in Databricks (255 by its
-# connector's docs/parameters.md; a Parameterized query has too many parameters). DuckDB takes 65,535, and reads a whole
-# table for every statement about some of its keys; more than this saves nothing any more.
-_MOST_BOUND = {"databricks": 255, "duckdb": 10_000}
+# connector's docs/parameters.md; a Parameterized query has too many parameters).
+_MOST_BOUND = {"databricks": 255}
 _BOUND = 2000
+# Where a list is one value, which UNNEST makes rows of. DuckDB takes as long to plan a statement of 20,000 values as to
+# read a table of ten million rows.
+_WITH_LISTS = frozenset({"duckdb"})
 
 EXACT_COLLATION = "Latin1_General_100_BIN2"
 """The collation of SQL Server that compares text by its code points."""
@@ -65,3 +67,8 @@ def text_type(dialect: str) -> str:
 def most_bound(dialect: str) -> int:
     """Return how many values one statement may bind."""
     return _MOST_BOUND.get(dialect, _BOUND)
+
+
+def binds_lists(dialect: str) -> bool:
+    """Return whether a statement binds any number of values as one list."""
+    return dialect in _WITH_LISTS

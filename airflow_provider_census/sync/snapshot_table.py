@@ -22,7 +22,7 @@ from sqlglot import exp
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sync.dialect import text_type
 from airflow_provider_census.sync.model import Model, ModelSql
-from airflow_provider_census.sync.statement import Query, batched, listed
+from airflow_provider_census.sync.statement import Query
 from airflow_provider_census.sync.tables import Database, create_table, key_type, literal
 
 COLUMNS = ("sync_key", "record_id", "digest", "sent")
@@ -130,7 +130,7 @@ class SnapshotTable(ModelSql):
     def put(self, rows: Sequence[tuple[str, str, str, int]]) -> Iterator[Query]:
         """Return the statements that record ``rows`` (key, record id, digest, sent) as arrived."""
         yield from self.forget([row[0] for row in rows])
-        yield from self.insert(f"INSERT INTO {self.name} ({', '.join(COLUMNS)}) VALUES ", rows)
+        yield from self.insert(f"INSERT INTO {self.name} ({', '.join(COLUMNS)})", rows)
 
     def forget(self, values: Sequence[str], *, by: str = "sync_key") -> Iterator[Query]:
         """Return the statements that drop the rows with one of ``values`` in the column ``by``."""
@@ -149,8 +149,8 @@ class SnapshotTable(ModelSql):
         return Query(f"UPDATE {self.name} SET digest = '{IN_DOUBT}' WHERE digest <> '{GONE}'")
 
     def _where_in(self, statement: str, column: str, values: Sequence[str]) -> Iterator[Query]:
-        for chunk in batched(values, self.most_bound):
-            yield self.compose(f"{statement} WHERE {column} IN (", *listed(chunk), ")")
+        for listed in self.among(values):
+            yield self.compose(f"{statement} WHERE {column} IN ", *listed)
 
     def create_schema(self, schema: str) -> Query:
         """Return the statement that makes a schema where it is missing."""

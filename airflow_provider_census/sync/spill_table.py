@@ -17,7 +17,7 @@ from sqlglot import exp
 
 from airflow_provider_census.errors import CensusError
 from airflow_provider_census.sync.dialect import text_type
-from airflow_provider_census.sync.statement import Bound, Query, Statements, batched, listed, rows
+from airflow_provider_census.sync.statement import Bound, Query, Statements, batched, rows
 from airflow_provider_census.sync.tables import Database, create_table
 
 TABLE = "census_spill"
@@ -61,7 +61,7 @@ class SpillTable:
             yield from self._of(f"DELETE FROM {TABLE}", [*drop, *parts])
             named = [(self.owner, name, self._sync_id, text) for name, text in parts.items()]
             for chunk in batched(named, _AT_ONCE):
-                yield from self._sql.insert(f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES ", chunk)
+                yield from self._sql.insert(f"INSERT INTO {TABLE} ({_COLUMNS})", chunk)
 
         try:
             self._database.write(statements())
@@ -76,6 +76,5 @@ class SpillTable:
         return create_table(TABLE, f"owner {short}, part {short}, sync_id {text}, content {text}", dialect)
 
     def _of(self, statement: str, names: Collection[str]) -> Iterator[Query]:
-        for chunk in batched(list(names), self._sql.most_bound - 1):
-            owned = f"{statement} WHERE owner = ", Bound(self.owner)
-            yield self._sql.compose(*owned, " AND part IN (", *listed(chunk), ")")
+        for listed in self._sql.among(list(names), besides=1):
+            yield self._sql.compose(f"{statement} WHERE owner = ", Bound(self.owner), " AND part IN ", *listed)

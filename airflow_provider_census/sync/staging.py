@@ -58,7 +58,7 @@ class Stage:
 
     def insert(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Query]:
         """Return the statements that add rows: the former digest if it is staged, key, digest."""
-        return self._sql.insert(f"INSERT INTO {self._table} ({self._columns}) VALUES ", rows)
+        return self._sql.insert(f"INSERT INTO {self._table} ({self._columns})", rows)
 
 
 class StagedSql(SnapshotSql):

@@ -122,10 +122,29 @@ class Statements:
         """Return a statement made of text and bound values."""
         return self._bind(parts, ())
 
+    def among(self, values: Sequence[Any], *, besides: int = 0) -> Iterator[tuple[str | Bound, ...]]:
+        """
+        Yield what stands behind IN, in as many statements as ``values`` take: of one type, none of them NULL.
+
+        :param besides: how many others each statement binds.
+        """
+        if dialects.binds_lists(self._dialect):
+            yield from [("(SELECT UNNEST(", Bound(list(values)), "))")] if values else []
+            return
+        for chunk in batched(values, self.most_bound - besides):
+            yield "(", *listed(chunk), ")"
+
     def insert(self, head: str, rows: Sequence[Sequence[Any]]) -> Iterator[Query]:
-        """Return statements of ``head`` with ``rows`` behind it, bound."""
+        """Return statements that insert ``rows``, bound; ``head`` is what stands before them. A column has one type."""
+        if rows and dialects.binds_lists(self._dialect):
+            columns = [Bound(list(column)) for column in zip(*rows, strict=True)]
+            parts: list[str | Bound] = [f"{head} SELECT "]
+            for number, column in enumerate(columns):
+                parts += [", UNNEST(" if number else "UNNEST(", column, ")"]
+            yield self.compose(*parts)
+            return
         for chunk in batched(rows, self.most_bound // len(rows[0]) if rows else 1):
-            parts: list[str | Bound] = [head]
+            parts = [f"{head} VALUES "]
             for number, row in enumerate(chunk):
                 parts += [", (" if number else "(", *listed(row), ")"]
             yield self.compose(*parts)

@@ -15,6 +15,8 @@ from airflow_provider_census.sources.dbapi import DbApiSource
 from airflow_provider_census.sync.model import Model
 from airflow_provider_census.sync.snapshot import Digest, SnapshotSql
 from airflow_provider_census.sync.snapshot_table import SnapshotTable, table_name
+from airflow_provider_census.sync.staging import Stage
+from airflow_provider_census.sync.statement import Query
 
 _ROWS = "(1, 'a@x', 10.5, TIMESTAMP '2026-01-01 00:00:00'), (2, 'b@x', NULL, NULL), (3, '', 0, NULL)"
 
@@ -38,8 +40,6 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def _run(source: DbApiSource, *statements: str) -> None:
-    from airflow_provider_census.sync.statement import Query
-
     source.write([Query(statement) for statement in statements])
 
 
@@ -80,6 +80,33 @@ def test_everything_is_changed_at_first_and_nothing_once_it_arrived(source: DbAp
 
     assert _rows(source, sql.changed()) == []
     assert _rows(source, sql.known()) == [(3, 3)]
+
+
+def test_many_rows_are_kept_to_the_letter_and_found_again(source: DbApiSource, sql: SnapshotSql) -> None:
+    odd = ["", "a'b", '"', "%s", "?", "$1", "é😀", "[1, 2]", "{}", "NULL", "\\", "\n", "x" * 300]
+    rows = [(f"{n}{odd[n % len(odd)]}", f"r{n}", f"d{n}", n % 3 - 1) for n in range(6_000)]
+
+    source.write(sql.put(rows))
+    assert _rows(source, sql.content()) == sorted(rows, key=str)
+
+    source.write(sql.doubt([row[0] for row in rows[::2]]))
+    assert {row[2] for row in _rows(source, sql.content()) if int(row[1][1:]) % 2 == 0} == {"in doubt"}
+    assert sum(row[2] == "in doubt" for row in _rows(source, sql.content())) == 3_000
+
+    source.write(sql.forget([row[0] for row in rows[1:]]))
+    assert [row[0] for row in _rows(source, sql.content())] == ["0"]
+
+
+def test_keys_that_are_missing_are_staged_as_such(source: DbApiSource) -> None:
+    stage = Stage("census_staged", schema=None, dialect=source.dialect, paramstyle=source.paramstyle)
+    source.write(stage.create())
+
+    source.write(stage.insert([(None, "d1"), (None, "d2")]))
+    source.write(stage.insert([("a", "d3"), (None, "d4")]))
+
+    found = _rows(source, Query(stage.model.sql))
+    assert sorted(found, key=lambda row: row[1]) == [(None, "d1"), (None, "d2"), ("a", "d3"), (None, "d4")]
+    _run(source, "DROP TABLE census_staged")
 
 
 @pytest.mark.parametrize(
