@@ -10,7 +10,7 @@ from bench.report import Line, Report
 _FEW, _MANY = 10_000, 1_000_000
 _MB_MORE = 30
 _SNAPSHOT = 10_000_000
-_ROUNDS = 2
+_ROUNDS = 4
 _OF_BARE = 1.3
 _OF_CHANGED = 1.05
 

@@ -9,7 +9,7 @@ from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.tables import Database
 
-AT_ONCE = 5_000
+AT_ONCE = 10_000
 """Rows that are marked or written at once."""
 
 
