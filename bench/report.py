@@ -21,13 +21,14 @@ How to read it
              with what the words behind it name. Every line of a scenario did the same work, against a stub in another
              process, and all rows are known to have arrived.
   0 ms       nothing is waited for. One core of Python is the bound: it reads, maps, plans, encodes and settles a row in
-             some 8 µs, and its threads take turns at that core; the rest are requests (0.2 ms each) and the start.
+             6 to 8 µs, and its threads take turns at that core; the rest are requests (0.3 ms each) and the start.
   2 shards   two processes side by side, as two tasks of sharded_sync() are: what bounds one of them has two cores then,
              which the stub and the database use as well. CPU and memory are those of both.
   engine     bench/worker.py: the sync without Airflow. operator: the same sync as a task, by dag.test() in one process;
              what a scheduler and a worker add is not in it.
   bare SQL   bench/bare.py: a snapshot by hand. It compares digests, finds copies of a key, fetches and stores what
              differs. "bare join" compares and fetches alone: it sends copies in turn, and finds the same every time.
+             They and the engine take turns; the best of four of each is shown.
 """
 
 
