@@ -26,7 +26,7 @@ from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.snapshot_moves import Moves
 from airflow_provider_census.sync.snapshot_table import GONE, IN_DOUBT
-from airflow_provider_census.sync.snapshot_writes import AT_ONCE, SnapshotWrites
+from airflow_provider_census.sync.snapshot_writes import SnapshotWrites
 from airflow_provider_census.sync.spool import spooled
 from airflow_provider_census.sync.state import State
 from airflow_provider_census.sync.statement import Query, only_row
@@ -36,7 +36,7 @@ from airflow_provider_census.sync.values import Record, RowResult
 
 log = logging.getLogger(__name__)
 
-_MAPPED_ROWS = 500
+_MAPPED_ROWS, _DOUBTED_ROWS = 500, 5_000
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY)
 # What the snapshot says of a record: this sync put it there, it did not, there was none to update.
 _OURS, _THEIRS, _NONE = 1, 0, -1
@@ -175,7 +175,7 @@ class SnapshotChanges:
             yield from rows
             return
         changes = itertools.chain.from_iterable(rows)
-        while chunk := list(itertools.islice(changes, AT_ONCE)):
+        while chunk := list(itertools.islice(changes, _DOUBTED_ROWS)):
             keys = [change.snapshot[0] for change in chunk if change.snapshot and change.sent is not None]
             moved = [id for change in chunk if (id := self._moves.of(change)) is not None]
             queries = [*self._sql.doubt(keys), *self._sql.doubt(moved, by="record_id")]

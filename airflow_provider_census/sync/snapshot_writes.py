@@ -9,8 +9,7 @@ from airflow_provider_census.sync.snapshot import SnapshotSql
 from airflow_provider_census.sync.snapshot_doubts import SnapshotDoubts
 from airflow_provider_census.sync.tables import Database
 
-AT_ONCE = 10_000
-"""Rows that are marked or written at once."""
+_AT_ONCE = 10_000  # keys and digests; no values
 
 
 class SnapshotWrites:
@@ -50,7 +49,7 @@ class SnapshotWrites:
     @property
     def full(self) -> bool:
         """Whether it is time to write."""
-        return len(self._arrived) >= AT_ONCE or len(self._gone) >= AT_ONCE
+        return len(self._arrived) >= _AT_ONCE or len(self._gone) >= _AT_ONCE
 
     def flush(self) -> None:
         """Write what was gathered, and what is in doubt."""
