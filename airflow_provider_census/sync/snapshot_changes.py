@@ -36,7 +36,7 @@ from airflow_provider_census.sync.values import Record, RowResult
 
 log = logging.getLogger(__name__)
 
-_MAPPED_ROWS, _DOUBTED_ROWS = 500, 5_000
+_MAPPED_ROWS, _DOUBTED_ROWS = 500, 5_000  # in memory, with all their values
 _ONLY_NEW = (Behavior.APPEND, Behavior.SEND, Behavior.CREATE_ONLY)
 # What the snapshot says of a record: this sync put it there, it did not, there was none to update.
 _OURS, _THEIRS, _NONE = 1, 0, -1

@@ -128,8 +128,8 @@ class Statements:
 
         :param besides: how many others each statement binds.
         """
-        if dialects.binds_lists(self._dialect):
-            yield from [("(SELECT UNNEST(", Bound(list(values)), "))")] if values else []
+        if values and dialects.binds_lists(self._dialect):
+            yield "(SELECT UNNEST(", Bound(list(values)), "))"
             return
         for chunk in batched(values, self.most_bound - besides):
             yield "(", *listed(chunk), ")"
