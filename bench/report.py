@@ -28,7 +28,7 @@ How to read it
              what a scheduler and a worker add is not in it.
   bare SQL   bench/bare.py: a snapshot by hand. It compares digests, finds copies of a key, fetches and stores what
              differs. "bare join" compares and fetches alone: it sends copies in turn, and finds the same every time.
-             They and the engine take turns; the best of four of each is shown.
+             They and the engine take turns; the best run of each is shown.
 """
 
 

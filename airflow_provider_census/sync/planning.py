@@ -15,6 +15,7 @@ from airflow_provider_census.sync.change import Change
 from airflow_provider_census.sync.changes import Changes
 from airflow_provider_census.sync.mapping import Mapper
 from airflow_provider_census.sync.outcome import Outcome
+from airflow_provider_census.sync.statement import batched
 from airflow_provider_census.sync.values import Operation, Record, RowResult
 
 Planned = tuple[Change, Operation]
@@ -27,8 +28,7 @@ _AT_ONCE = 100
 def few(rows: Iterable[Sequence[Change]]) -> Generator[Sequence[Change], None, None]:
     """Yield ``rows``, no more at a time than are to be planned at once."""
     for some in rows:
-        for at in range(0, len(some), _AT_ONCE):
-            yield some[at : at + _AT_ONCE]
+        yield from batched(some, _AT_ONCE)
 
 
 class Planner:

@@ -79,11 +79,15 @@ class Bound:
 
 
 def listed(values: Iterable[Any]) -> Iterator[str | Bound]:
-    """Yield ``values``, bound, with commas between them."""
-    for number, value in enumerate(values):
+    """Return ``values``, bound, with commas between them."""
+    return _with_commas((Bound(value),) for value in values)
+
+
+def _with_commas(items: Iterable[Sequence[str | Bound]]) -> Iterator[str | Bound]:
+    for number, item in enumerate(items):
         if number:
             yield ", "
-        yield Bound(value)
+        yield from item
 
 
 class Verbatim(str):
@@ -137,17 +141,11 @@ class Statements:
     def insert(self, head: str, rows: Sequence[Sequence[Any]]) -> Iterator[Query]:
         """Return statements that insert ``rows``, bound; ``head`` is what stands before them. A column has one type."""
         if rows and dialects.binds_lists(self._dialect):
-            columns = [Bound(list(column)) for column in zip(*rows, strict=True)]
-            parts: list[str | Bound] = [f"{head} SELECT "]
-            for number, column in enumerate(columns):
-                parts += [", UNNEST(" if number else "UNNEST(", column, ")"]
-            yield self.compose(*parts)
+            columns = (("UNNEST(", Bound(list(column)), ")") for column in zip(*rows, strict=True))
+            yield self.compose(f"{head} SELECT ", *_with_commas(columns))
             return
         for chunk in batched(rows, self.most_bound // len(rows[0]) if rows else 1):
-            parts = [f"{head} VALUES "]
-            for number, row in enumerate(chunk):
-                parts += [", (" if number else "(", *listed(row), ")"]
-            yield self.compose(*parts)
+            yield self.compose(f"{head} VALUES ", *_with_commas(("(", *listed(row), ")") for row in chunk))
 
     def _bind(self, parts: Iterable[str | Bound], given: Parameters) -> Query:
         """
